@@ -1,0 +1,1 @@
+"""The Django project: wiring only. Everything that meshui does lives in ``rollouts``."""

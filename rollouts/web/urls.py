@@ -1,0 +1,5 @@
+"""Every URL of the dashboard."""
+
+from django.urls import path
+
+urlpatterns: list[object] = []
