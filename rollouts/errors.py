@@ -1,6 +1,6 @@
 """Every error that meshui raises on purpose, as one tree.
 
-    MeshuiError                     a sentence a person can read; ``permanent`` says if a retry can help
+    MeshuiError                     a sentence for a person; ``permanent``: a retry cannot help
     ├── ActionRefused               a person asked for something that is not possible now
     │   ├── NotAllowed              … because of who asks
     │   └── Stale                   … because the page they looked at is out of date

@@ -127,12 +127,12 @@ class ServiceQuerySet(models.QuerySet["Service"]):
         return bool(self.due(now).filter(pk=pk).update(lease_until=until))
 
     def wake(self, pk: int, now: datetime) -> None:
-        """Ask for a tick now, and make every tick that has already read this service fail its store."""
+        """Ask for a tick now, and make the store of every tick already under way fail."""
         self.filter(pk=pk).update(wake_at=now, ticks=F("ticks") + 1)
 
 
 class Service(models.Model):
-    """What callers name. Points at its stable version; carries the weights that should be in force."""
+    """What callers name: its stable version, and the weights that should be in force."""
 
     mesh = models.ForeignKey(Mesh, models.PROTECT, related_name="services")
     slug = models.CharField(max_length=40, unique=True, validators=[SLUG])
@@ -144,7 +144,7 @@ class Service(models.Model):
         max_length=100,
         blank=True,
         validators=[PREFIX],
-        help_text="Path on the public endpoint that goes to this service; empty: only other services call it.",
+        help_text="Path on the public endpoint that goes here; empty: only other services call it.",
     )
     tasks = models.PositiveSmallIntegerField(
         default=2, validators=[MinValueValidator(1), MaxValueValidator(20)]
@@ -340,7 +340,7 @@ class Rollout(models.Model):
 
 
 class StepRecord(models.Model):
-    """When a rollout entered and left one row of its timeline (``key``: start, step-0, rollback …)."""
+    """When a rollout entered and left one row of its timeline (``key``: start, step-0 …)."""
 
     rollout = models.ForeignKey(Rollout, models.CASCADE, related_name="records")
     key = models.CharField(max_length=20)
@@ -428,7 +428,7 @@ class Proxy(models.Model):
 
 
 class Acknowledgement(models.Model):
-    """Which proxy confirmed which generation of which service, and when. Written by the control plane."""
+    """Which proxy confirmed which generation, and when. Written by the control plane."""
 
     proxy = models.ForeignKey(Proxy, models.CASCADE, related_name="acknowledgements")
     service = models.ForeignKey(Service, models.CASCADE, related_name="acknowledgements")
@@ -447,7 +447,7 @@ class Acknowledgement(models.Model):
 
 
 class Event(models.Model):
-    """One sentence of the timeline, append-only: who, when, why, before → after. Also the audit log."""
+    """One sentence of the timeline, append-only: who, when, why. Also the audit log."""
 
     at = models.DateTimeField(db_index=True)
     mesh = models.ForeignKey(Mesh, models.SET_NULL, null=True, blank=True, related_name="events")

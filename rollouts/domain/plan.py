@@ -63,7 +63,7 @@ PRESETS: Mapping[str, Preset] = {
             "linear",
             "Linear, 10 % a step",
             "10 % more every 30 seconds.",
-            tuple(Step(w, 30) for w in range(10, 100, 10)) + (Step(100),),
+            (*(Step(weight, 30) for weight in range(10, 100, 10)), Step(100)),
         ),
         Preset("all", "All at once", "100 % as soon as every task is healthy.", (Step(100),)),
         Preset(

@@ -64,7 +64,7 @@ class TaskSeen:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """Is ``generation`` in force at every proxy? ``lagging`` holds one sentence for each that lags."""
+    """Is ``generation`` in force at every proxy? ``lagging``: a sentence for each that lags."""
 
     generation: int
     verdict: Verdict
@@ -73,7 +73,7 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Seen:
-    """One observation. ``fresh`` is False when the platform did not answer and tasks are the last known."""
+    """One observation. Not ``fresh``: the platform did not answer, these are the last known tasks."""
 
     tasks: Mapping[VersionId, tuple[TaskSeen, ...]]
     confirmed: Confirmed
@@ -149,12 +149,13 @@ class ServiceState:
     keep_warm: int = 1
 
     def label(self, version: VersionId | None) -> str:
-        return self.versions[version].label if version in self.versions else "no version"
+        known = self.versions.get(version or 0)
+        return known.label if known else "no version"
 
 
 @dataclass(frozen=True)
 class Said:
-    """A sentence for the timeline. ``verb`` is what happened in one word; severity info, warn, error."""
+    """A sentence for the timeline. ``verb`` is one word; severity info, warn or error."""
 
     verb: str
     text: str

@@ -21,7 +21,7 @@ REGISTRY = {"local": "rollouts.platforms.local.LocalPlatform"}
 class Task:
     """One running instance of a version. ``exits`` counts deaths nobody asked for.
 
-    ``reason`` is a sentence when the task is not well ("exited with code 1: …"), ``log`` its last lines.
+    ``reason``: a sentence when it is not well ("exited with code 1: …"); ``log``: its last lines.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Platform(Protocol):
     def apply(self, service: Service, counts: Mapping[Version, int], *, revision: int) -> None:
         """Start, scale, stop so that each version has ``count`` tasks; idempotent, does not wait.
 
-        Versions not named are stopped. An older ``revision`` than the last is refused (PlatformRefused).
-        Raises PlatformUnreachable when nobody answers.
+        Versions not named are stopped. A ``revision`` older than the last raises PlatformRefused;
+        raises PlatformUnreachable when nobody answers.
         """
 
     def observe(self, service: Service) -> Mapping[int, Sequence[Task]]:

@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stack is after one call. ``phase`` as in Stack.PHASES; ``step`` is the adapter's cursor."""
+    """Where a stack is. ``phase`` as in Stack.PHASES; ``step`` is the adapter's cursor."""
 
     phase: str
     step: str

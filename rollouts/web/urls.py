@@ -1,5 +1,4 @@
 """Every URL of the dashboard."""
 
-from django.urls import path
 
 urlpatterns: list[object] = []

@@ -13,15 +13,12 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Literal
 
+from rollouts.errors import InvalidMesh
 from rollouts.xds import resources
 from rollouts.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 PUBLIC = "public"
 EGRESS = "egress"
-
-
-class InvalidMesh(ValueError):
-    """The mesh cannot be served; the sentence names the service at fault. Retrying cannot help."""
 
 
 @dataclass(frozen=True)
@@ -163,40 +160,52 @@ def check(mesh: Mesh) -> None:
 
     Envoy takes 60/60 silently, and answers 503 for a weight on a cluster that is not there.
     """
-    _check_unique("service name", [service.name for service in mesh.services])
-    _check_unique("public prefix", [s.public_prefix for s in mesh.services if s.public_prefix])
-    _check_unique("target name", [t.name for s in mesh.services for t in s.targets])
+    _check_unique("name", [service.name for service in mesh.services])
+    _check_unique("public_prefix", [s.public_prefix for s in mesh.services if s.public_prefix])
+    _check_unique("targets", [t.name for s in mesh.services for t in s.targets])
     for service in mesh.services:
-        _check_service(service)
+        _check_weights(service)
+        _check_stable(service)
+        _check_prefix(service)
 
 
-def _check_unique(what: str, values: list[str]) -> None:
+def _check_unique(field: str, values: list[str]) -> None:
     for value, times in Counter(values).items():
         if times > 1:
-            raise InvalidMesh(f"{times} services share the {what} {value!r}; it must be unique.")
+            raise InvalidMesh(field, f"{value!r} is used {times} times; it must be unique.")
 
 
-def _check_service(service: VirtualService) -> None:
+def _check_weights(service: VirtualService) -> None:
     known = {target.name for target in service.targets}
     for name, weight in service.weights.items():
         if name not in known:
-            raise InvalidMesh(f"{service.name} has a weight for {name!r}, which it does not have.")
+            raise InvalidMesh(
+                "weights", f"{service.name} has a weight for {name!r}, which is not its target."
+            )
+        # bool is an int to Python, but True is not a weight.
         if type(weight) is not int or not 0 <= weight <= 100:
             raise InvalidMesh(
+                "weights",
                 f"{service.name} gives {name!r} the weight {weight!r}; "
-                "a weight is a whole percent from 0 to 100."
+                "a weight is a whole percent from 0 to 100.",
             )
     total = sum(service.weights.values())
     if service.weights and total != 100:
-        raise InvalidMesh(f"The weights of {service.name} sum to {total}, not to 100.")
+        raise InvalidMesh("weights", f"The weights of {service.name} sum to {total}, not to 100.")
+
+
+def _check_stable(service: VirtualService) -> None:
+    known = {target.name for target in service.targets}
     if service.stable is not None and service.stable not in known:
-        raise InvalidMesh(f"{service.name} names {service.stable!r} as stable; it has no such.")
-    if service.public_prefix is not None and not _is_prefix(service.public_prefix):
         raise InvalidMesh(
-            f"{service.name} has the public prefix {service.public_prefix!r}; "
-            "a prefix starts and ends with a slash."
+            "stable", f"{service.name} names {service.stable!r} as stable, which is not its target."
         )
 
 
-def _is_prefix(prefix: str) -> bool:
-    return prefix.startswith("/") and prefix.endswith("/")
+def _check_prefix(service: VirtualService) -> None:
+    prefix = service.public_prefix
+    if prefix is not None and not (prefix.startswith("/") and prefix.endswith("/")):
+        raise InvalidMesh(
+            "public_prefix",
+            f"{service.name} is published at {prefix!r}; a prefix starts and ends with a slash.",
+        )
