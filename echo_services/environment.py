@@ -19,7 +19,7 @@ _HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<p
 _AUTHORITY = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?")
 
 
-class BadSetting(Exception):
+class SettingError(Exception):
     """A variable has a value that the program cannot run with; the text is for a person."""
 
     def __init__(self, variable: str, wanted: str, value: str) -> None:
@@ -27,78 +27,78 @@ class BadSetting(Exception):
 
 
 def number(env: Environment, variable: str, default: float, *, most: float) -> float:
-    """A number from 0 to ``most``. Raises BadSetting."""
+    """A number from 0 to ``most``. Raises SettingError."""
     value = env.get(variable) or str(default)
     wanted = f"a number from 0 to {most:g}"
     try:
         found = float(value)
     except ValueError:
-        raise BadSetting(variable, wanted, value) from None
+        raise SettingError(variable, wanted, value) from None
     # Written so that NaN is refused too.
     if not 0 <= found <= most:
-        raise BadSetting(variable, wanted, value)
+        raise SettingError(variable, wanted, value)
     return found
 
 
 def whole(env: Environment, variable: str, default: int, *, least: int, most: int) -> int:
-    """A whole number from ``least`` to ``most``. Raises BadSetting."""
+    """A whole number from ``least`` to ``most``. Raises SettingError."""
     value = env.get(variable) or str(default)
     # Nine digits hold every limit in use, and int() refuses absurdly long ones with its own words.
     if not re.fullmatch("[0-9]{1,9}", value) or not least <= int(value) <= most:
-        raise BadSetting(variable, f"a whole number from {least} to {most}", value)
+        raise SettingError(variable, f"a whole number from {least} to {most}", value)
     return int(value)
 
 
 def port(env: Environment, default: int) -> int:
-    """PORT: where to listen. Raises BadSetting."""
+    """PORT: where to listen. Raises SettingError."""
     return whole(env, "PORT", default, least=1, most=65535)
 
 
 def host(env: Environment) -> str:
-    """HOST: the IP address to listen on, loopback unless told. Raises BadSetting."""
+    """HOST: the IP address to listen on, loopback unless told. Raises SettingError."""
     value = env.get("HOST") or "127.0.0.1"
     try:
         return str(ip_address(value))
     except ValueError:
-        raise BadSetting("HOST", "an IP address such as 127.0.0.1 or 0.0.0.0", value) from None
+        raise SettingError("HOST", "an IP address such as 127.0.0.1 or 0.0.0.0", value) from None
 
 
 def switch(env: Environment, variable: str) -> bool:
-    """1 for on; 0, empty or unset for off. Raises BadSetting."""
+    """1 for on; 0, empty or unset for off. Raises SettingError."""
     value = env.get(variable) or "0"
     if value not in {"0", "1"}:
-        raise BadSetting(variable, "0 or 1", value)
+        raise SettingError(variable, "0 or 1", value)
     return value == "1"
 
 
 def version(env: Environment) -> str:
-    """VERSION: which version this is, as it will be said and sent. Raises BadSetting."""
+    """VERSION: which version this is, as it will be said and sent. Raises SettingError."""
     value = env.get("VERSION") or "1.0"
     if not _VERSION.fullmatch(value):
-        raise BadSetting("VERSION", "1 to 64 letters, digits, dots, dashes, + or _", value)
+        raise SettingError("VERSION", "1 to 64 letters, digits, dots, dashes, + or _", value)
     return value
 
 
 def endpoint(env: Environment, variable: str, default: str) -> str:
-    """``host:port`` of somebody else's server. Raises BadSetting."""
+    """``host:port`` of somebody else's server. Raises SettingError."""
     value = env.get(variable) or default
     found = _HOST_AND_PORT.fullmatch(value)
     if not found or not 1 <= int(found["port"]) <= 65535:
-        raise BadSetting(variable, "host:port", value)
+        raise SettingError(variable, "host:port", value)
     return value
 
 
 def authority(env: Environment, variable: str) -> str | None:
-    """The name to ask for (HTTP/2 ``:authority``), None to send the endpoint. Raises BadSetting."""
+    """The HTTP/2 ``:authority`` to send, None to send the endpoint. Raises SettingError."""
     value = env.get(variable) or None
     if value and not _AUTHORITY.fullmatch(value):
-        raise BadSetting(variable, "a host name, with or without a port", value)
+        raise SettingError(variable, "a host name, with or without a port", value)
     return value
 
 
 def log_level(env: Environment) -> str:
-    """LOG_LEVEL: one of LOG_LEVELS. Raises BadSetting."""
+    """LOG_LEVEL: one of LOG_LEVELS. Raises SettingError."""
     value = env.get("LOG_LEVEL") or "WARNING"
     if value not in LOG_LEVELS:
-        raise BadSetting("LOG_LEVEL", f"one of {', '.join(LOG_LEVELS)}", value)
+        raise SettingError("LOG_LEVEL", f"one of {', '.join(LOG_LEVELS)}", value)
     return value

@@ -35,7 +35,7 @@ class Rehearsal:
 
     @classmethod
     def from_environment(cls, env: Environment) -> "Rehearsal":
-        """Raises BadSetting, naming the variable."""
+        """Raises SettingError, naming the variable."""
         crashes = bool(env.get("CRASH_AFTER"))
         return cls(
             error_share=number(env, "ERROR_SHARE", 0, most=1),

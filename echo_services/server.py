@@ -20,15 +20,16 @@ import socket
 import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from echo_services import environment
-from echo_services.environment import BadSetting, Environment
-from echo_services.rehearsal import RehearsedError, Rehearsal
+from echo_services.environment import Environment, SettingError
+from echo_services.listening import ListenError, address, try_to_listen
+from echo_services.rehearsal import Rehearsal, RehearsedError
 from protos import echo_pb2, echo_pb2_grpc
 
 SERVICE = echo_pb2.DESCRIPTOR.services_by_name["EchoService"].full_name
@@ -54,7 +55,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, env: Environment) -> "Settings":
-        """Raises BadSetting, naming the variable."""
+        """Raises SettingError, naming the variable."""
         return cls(
             host=environment.host(env),
             port=environment.port(env, 50051),
@@ -63,15 +64,6 @@ class Settings:
             log_level=environment.log_level(env),
             rehearsal=Rehearsal.from_environment(env),
         )
-
-    @property
-    def address(self) -> str:
-        """``host:port``, as gRPC and people write it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class CannotListen(Exception):
-    """The address to listen on is not to be had; the text is for a person."""
 
 
 class Greeter:
@@ -125,36 +117,25 @@ def own_address(host: str) -> str:
 
 
 def listening_server(settings: Settings) -> grpc.aio.Server:
-    """A server bound to its port and not yet started. Raises CannotListen."""
-    # With port sharing, a forgotten server on this port would silently take half of the requests.
+    """A server bound to its port and not yet started. Raises ListenError."""
+    try_to_listen(settings.host, settings.port)
+    here = address(settings.host, settings.port)
     server = grpc.aio.server(
         options=[
+            # Shared, a server forgotten on this port would silently take half of the requests.
             ("grpc.so_reuseport", 0),
-            # Callers ping idle connections every 30 s; the default (5 min) would hang up on them.
+            # Callers ping connections every 30 s; by default (5 min) they would be hung up on.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ]
     )
     try:
-        server.add_insecure_port(settings.address)
+        server.add_insecure_port(here)
     except RuntimeError:
-        raise CannotListen(
-            f"Cannot listen on {settings.address}: {_why_not(settings.host, settings.port)}."
-        ) from None
+        raise ListenError(f"Cannot listen on {here}: gRPC could not bind.") from None
     return server
 
 
-def _why_not(host: str, port: int) -> str:
-    # gRPC does not say why, the system does.
-    try:
-        with socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        ):
-            return "gRPC could not bind to it"
-    except OSError as refused:
-        return os.strerror(refused.errno or 0)
-
-
-async def become_healthy(servicer: health.aio.HealthServicer, rehearsal: Rehearsal) -> None:
+async def become_healthy(servicer: Any, rehearsal: Rehearsal) -> None:
     """Report SERVING at once, late or never, as rehearsed; NOT_SERVING until then."""
     await _report(servicer, NOT_SERVING)
     if rehearsal.never_healthy:
@@ -164,7 +145,7 @@ async def become_healthy(servicer: health.aio.HealthServicer, rehearsal: Rehears
     await _report(servicer, SERVING)
 
 
-async def _report(servicer: health.aio.HealthServicer, status: int) -> None:
+async def _report(servicer: Any, status: int) -> None:
     for service in (OVERALL, SERVICE):
         await servicer.set(service, status)
 
@@ -181,12 +162,13 @@ async def drain(server: grpc.aio.Server, greeter: Greeter, grace_seconds: float)
 
 
 async def serve(settings: Settings) -> None:
-    """Answer until SIGTERM or SIGINT. Raises CannotListen."""
+    """Answer until SIGTERM or SIGINT. Raises ListenError."""
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
     server = listening_server(settings)
-    greeter, servicer = Greeter(settings), health.aio.HealthServicer()
+    greeter = Greeter(settings)
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # stubs lack aio
     echo_pb2_grpc.add_EchoServiceServicer_to_server(greeter, server)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -207,15 +189,11 @@ def main() -> None:
         settings = Settings.from_environment(os.environ)
         logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s %(message)s")
         asyncio.run(serve(settings))
-    except BadSetting as refused:
-        _give_up(refused, code=2)
-    except CannotListen as refused:
-        _give_up(refused, code=1)
-
-
-def _give_up(refused: Exception, *, code: int) -> NoReturn:
-    print(refused, file=sys.stderr)
-    raise SystemExit(code)
+    except SettingError as refused:
+        print(refused, file=sys.stderr)
+        sys.exit(2)
+    except ListenError as refused:
+        sys.exit(str(refused))  # Which also means code 1.
 
 
 if __name__ == "__main__":
