@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
-from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.config.route.v3 import route_pb2
 
 # ParseDict needs the descriptor of every type named in an "@type", so these are imported for
 # their side effect ("Can not find message descriptor by type_url" otherwise).
