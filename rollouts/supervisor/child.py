@@ -113,8 +113,11 @@ class Child:
         self._send_all(signal.SIGKILL)
 
     def _send(self, signum: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            self._started.send_signal(signum)
+        # Not `send_signal` of asyncio: it may reap the child behind the back of its watcher, and
+        # the exit code is lost.
+        if self._started.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
 
     def _send_all(self, signum: signal.Signals) -> None:
         # PermissionError is what macOS says when only zombies are left.

@@ -3,8 +3,10 @@
 The errors that its clients see are in `client.py`.
 """
 
+from rollouts.errors import MeshuiError
 
-class SupervisorError(Exception):
+
+class SupervisorError(MeshuiError):
     """Base of the errors below; the text is a sentence for a person."""
 
 
@@ -28,6 +30,5 @@ class Refused(SupervisorError):
     """A request over the socket was not accepted; nothing has been changed by it."""
 
     def __init__(self, text: str, *, permanent: bool = True, stale: bool = False) -> None:
-        super().__init__(text)
-        self.permanent = permanent
+        super().__init__(text, permanent=permanent)
         self.stale = stale

@@ -7,7 +7,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from rollouts.supervisor.child import Child, Command, Exit, ended, never_started
 from rollouts.supervisor.errors import CannotExecute
@@ -135,7 +135,7 @@ class Keeper:
         return time.monotonic() - began, None if self._asked else ended(code, lines)
 
     async def _run(self) -> int:
-        with self.job.log.open() as output:
+        with self._output() as output:
             child = await Child.start(self.job.command, output)
         self._child = child
         self._pids.add(self.job.name, child.pid)
@@ -148,6 +148,12 @@ class Keeper:
         self._child = None
         self._pids.remove(self.job.name)
         return code
+
+    def _output(self) -> BinaryIO:
+        try:
+            return self.job.log.open()
+        except OSError as error:
+            raise CannotExecute(f"cannot write {error.filename}: {error.strerror}") from error
 
     def _died(self, why: Exit, pause_s: float) -> None:
         self.record.exits += 1

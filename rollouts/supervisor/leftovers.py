@@ -26,8 +26,9 @@ class PidBook:
         self._folder = folder
 
     def add(self, name: str, pid: int) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file(name).write_text(f"{pid} {born(pid)}")
+        with suppress(OSError):  # a full disk must not end a child that has just started well
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file(name).write_text(f"{pid} {born(pid)}")
 
     def remove(self, name: str) -> None:
         self._file(name).unlink(missing_ok=True)

@@ -34,7 +34,7 @@ def any_port() -> int:
     return random.randint(FIRST, LAST)  # noqa: S311 - not a secret
 
 
-def next_port(after: int, taken: Container[int]) -> int:
+def next_port(after: int, taken: Container[int | None]) -> int:
     """The next free port above ``after``, from the start again at the end of the range.
 
     Counting up, not the lowest free one: a port comes back only after thousands of others, so
