@@ -239,6 +239,7 @@ class Version(models.Model):
     note = models.CharField(max_length=300, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    destroy_requested_at = models.DateTimeField(null=True, blank=True)  # wish
     # machine
     count = models.PositiveSmallIntegerField(default=0)
     keep = models.PositiveSmallIntegerField(default=0)
@@ -394,7 +395,6 @@ class Task(models.Model):
     pid = models.PositiveIntegerField(null=True, blank=True)
     state = models.CharField(max_length=12)
     healthy = models.BooleanField(default=False)
-    draining = models.BooleanField(default=False)
     exits = models.PositiveIntegerField(default=0)
     reason = models.TextField(blank=True)
     log = models.TextField(blank=True)
@@ -406,6 +406,11 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def draining(self) -> bool:
+        """Finishes what it has, gets no new requests. Reads ``version``: select it along."""
+        return self.index >= self.version.keep
 
 
 class Proxy(models.Model):

@@ -73,7 +73,7 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Seen:
-    """One observation. Not ``fresh``: the platform did not answer, these are the last known tasks."""
+    """One observation. Not ``fresh``: the platform did not answer, these tasks are old."""
 
     tasks: Mapping[VersionId, tuple[TaskSeen, ...]]
     confirmed: Confirmed
@@ -105,6 +105,7 @@ class VersionState:
     keep: int = 0
     retire_left: float | None = None
     drain_left: float | None = None
+    destroy: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ class Said:
 
 @dataclass(frozen=True)
 class Decision:
+    """What the world should be. ``waiting``: a sentence when something outside holds it up."""
+
     state: ServiceState
     said: tuple[Said, ...] = field(default=())
-    wake_s: float | None = None
+    waiting: str = ""

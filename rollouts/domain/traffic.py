@@ -44,7 +44,7 @@ class Histogram:
         return sum(self.counts.values())
 
     def percentile(self, share: float) -> float | None:
-        """Milliseconds below which ``share`` (0–1) of the latencies lie; None when there are none."""
+        """Milliseconds below which ``share`` (0–1) of the latencies lie; None without any."""
         rank = max(1, math.ceil(share * self.total))
         seen = 0
         for bucket, count in sorted(self.counts.items()):
