@@ -23,6 +23,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import grpc
+import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -188,7 +189,7 @@ def main() -> None:
     try:
         settings = Settings.from_environment(os.environ)
         logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s %(message)s")
-        asyncio.run(serve(settings))
+        uvloop.run(serve(settings))
     except SettingError as refused:
         print(refused, file=sys.stderr)
         sys.exit(2)
