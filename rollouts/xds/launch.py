@@ -103,7 +103,7 @@ def _become_envoy(asked: argparse.Namespace, socket: str | None) -> None:
         "--disable-hot-restart",
         *("--log-level", asked.log_level),
     ]
-    os.execv(arguments[0], arguments)
+    os.execv(arguments[0], arguments)  # noqa: S606 - a list, no shell, our own binary
 
 
 if __name__ == "__main__":

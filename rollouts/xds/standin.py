@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rollouts.xds import lastgood
 from rollouts.xds.server import ControlPlane
+from rollouts.xds.snapshot import Snapshot
 
 LOOK_AGAIN_S = 0.25
 
@@ -23,15 +24,19 @@ LOOK_AGAIN_S = 0.25
 def main() -> None:
     """Serve until the control plane answers, or SIGTERM. Exit 1 when there is nothing to serve."""
     mesh, state_dir, socket, control_plane = sys.argv[1:5]
-    sys.exit(asyncio.run(stand_in(mesh, Path(state_dir), socket, control_plane)))
-
-
-async def stand_in(mesh: str, state_dir: Path, socket: str, control_plane: str) -> int:
-    """Serve the mesh's file on ``socket``; return the exit code."""
-    snapshot = lastgood.load(state_dir, mesh)
+    snapshot = lastgood.load(Path(state_dir), mesh)
     if snapshot is None:
-        return 1
+        sys.exit(1)
+    # One that was killed leaves its socket behind.
     Path(socket).unlink(missing_ok=True)
+    try:
+        asyncio.run(stand_in(mesh, snapshot, socket, control_plane))
+    finally:
+        Path(socket).unlink(missing_ok=True)
+
+
+async def stand_in(mesh: str, snapshot: Snapshot, socket: str, control_plane: str) -> None:
+    """Serve the snapshot on ``socket`` until the control plane is back."""
     server = ControlPlane(now=lambda: datetime.now(UTC))
     server.set_snapshot(mesh, snapshot)
     await server.start(f"unix:{socket}")
@@ -44,8 +49,6 @@ async def stand_in(mesh: str, state_dir: Path, socket: str, control_plane: str) 
         except TimeoutError:
             continue
     await server.stop()
-    Path(socket).unlink(missing_ok=True)
-    return 0
 
 
 async def answers(control_plane: str, patience_s: float) -> bool:
