@@ -142,7 +142,7 @@ class Groups:
             record = self._records.setdefault(str(task_id), Record())
             if task.port != "auto":
                 record.port = task.port
-            elif record.port is None:
+            elif record.port is None or not ports.ours(record.port):
                 record.port = self._new_port()
         try:
             self._save()

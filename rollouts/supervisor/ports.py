@@ -29,6 +29,11 @@ def is_free(port: int) -> bool:
     return True
 
 
+def ours(port: int) -> bool:
+    """Whether the port is one that `next_port` gives."""
+    return FIRST <= port <= LAST
+
+
 def any_port() -> int:
     """Where a new install starts to count, so that two installs seldom meet."""
     return random.randint(FIRST, LAST)  # noqa: S311 - not a secret

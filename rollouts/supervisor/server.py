@@ -117,7 +117,10 @@ class Server:
         return {"lines": log.tail(lines)}
 
     async def _restart(self, fields: Fields) -> Answer:
-        restart = asyncio.create_task(self._named(fields).keeper.restart())
+        named = self._named(fields)
+        if named.keeper.state == "ended":
+            raise Refused(f"{named.process.name} runs once, at the start, and has ended.")
+        restart = asyncio.create_task(named.keeper.restart())
         self._restarts.add(restart)
         restart.add_done_callback(self._restarts.discard)
         return {}

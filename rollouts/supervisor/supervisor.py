@@ -56,15 +56,16 @@ class _Supervisor:
         chores = asyncio.create_task(self._keep_logs_short())
         start = asyncio.create_task(self._start())
         asked = asyncio.create_task(stop.wait())
-        await asyncio.wait({start, asked}, return_when=asyncio.FIRST_COMPLETED)
-        code = self._outcome(start)
-        if code == 0:
-            await asked
-        start.cancel()
-        await self._stop()
-        for each in (chores, asked):
-            each.cancel()
-        return code
+        try:
+            await asyncio.wait({start, asked}, return_when=asyncio.FIRST_COMPLETED)
+            code = self._outcome(start)
+            if code == 0:
+                await asked
+            return code
+        finally:
+            for each in (start, chores, asked):
+                each.cancel()
+            await self._stop()
 
     async def _start(self) -> None:
         for name in self._around.pids.end_leftovers():
@@ -104,6 +105,9 @@ class _Supervisor:
                 self._kill()
 
         for signum in SIGNALS:
+            # nohup has SIGHUP ignored, and means it.
+            if signum is signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
+                continue
             asyncio.get_running_loop().add_signal_handler(signum, caught)
         return stop
 

@@ -43,7 +43,7 @@ async def watch(health: Health, port: int | None, found: Callable[[Finding], Non
     then every ``interval_s`` seconds.
     """
     probe = open_probe(health, port)
-    pause_s = min(FIRST_PAUSE_S, health.interval_s)
+    next_pause_s = FIRST_PAUSE_S
     try:
         while True:
             began = time.monotonic()
@@ -51,7 +51,8 @@ async def watch(health: Health, port: int | None, found: Callable[[Finding], Non
             found(finding)
             if health.kind == "none":
                 return
-            pause_s = health.interval_s if finding.healthy else min(pause_s * 2, health.interval_s)
+            pause_s = health.interval_s if finding.healthy else min(next_pause_s, health.interval_s)
+            next_pause_s = pause_s * 2
             await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - began)))
     finally:
         await probe.close()

@@ -8,7 +8,9 @@ import sys
 import time
 from typing import Any
 
-from rollouts.supervisor.client import SupervisorUnreachable
+import pytest
+
+from rollouts.supervisor.client import SupervisorRefused, SupervisorUnreachable
 from tests.supervisor.conftest import (
     LISTEN,
     SLEEP,
@@ -56,6 +58,8 @@ def test_fixed_processes_start_in_order_and_stop_in_reverse(supervisor: Running)
     seen = by_name(supervisor)
     assert [seen[name]["state"] for name in seen] == ["running", "ended", "running", "running"]
     assert supervisor.client.log(process="migrate") == ["migrated"]
+    with pytest.raises(SupervisorRefused, match="migrate runs once"):
+        supervisor.client.restart("migrate")
     assert supervisor.end() == 0
     words = [line.split()[:2] for line in supervisor.output().splitlines()]
     assert words == [
@@ -184,6 +188,13 @@ def test_a_second_run_says_that_it_is_already_running(supervisor: Running) -> No
     supervisor.process = first
     assert f"meshui is already running (pid {first.pid})" in supervisor.output()
     supervisor.client.apply("g", 1, [])
+
+
+def test_a_hangup_ends_everything_too_even_while_starting(supervisor: Running) -> None:
+    supervisor.start({"name": "slow", "argv": SLEEP, "ready": free_port()})
+    pid = eventually(supervisor.pids)[0]
+    assert supervisor.end(signal.SIGHUP) == 0
+    assert not alive(pid)
 
 
 def test_ctrl_c_ends_everything_soon(supervisor: Running) -> None:
