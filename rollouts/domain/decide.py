@@ -1,8 +1,8 @@
 """``decide``: from the state of a service and what was seen to what the world should be. Pure.
 
 Called by ``reconcile`` at every tick. One rule per phase; a decision says what should be, never
-what to do next, so deciding twice changes nothing more. The rules propose; ``guard`` then keeps
-the two promises that no rule may break.
+what to do next, so deciding twice changes nothing more. The rules propose; ``guard`` keeps the two
+promises that no rule may break.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from rollouts.domain.draft import Draft
-from rollouts.domain.guard import guard
+from rollouts.domain.guard import guard_requests, guard_tasks
 from rollouts.domain.plan import Step
 from rollouts.domain.scale import scale
 from rollouts.domain.state import (
@@ -26,6 +26,7 @@ from rollouts.domain.state import (
 
 # A task that dies again and again while it starts: three deaths for each wanted task end the try.
 STARTS_PER_TASK = 3
+UNSEEN = "The platform does not answer: tasks cannot be seen, so nothing moves."
 
 
 def decide(state: ServiceState, seen: Seen, elapsed_s: float) -> Decision:
@@ -33,11 +34,30 @@ def decide(state: ServiceState, seen: Seen, elapsed_s: float) -> Decision:
     draft = Draft(state, seen, max(0.0, elapsed_s), state)
     if state.rollout is not None and state.rollout.phase not in FINISHED:
         _advance(draft)
+    else:
+        _rest(draft)
+    draft.state = guard_requests(state, draft.state, seen)
     scale(draft)
-    guarded = guard(state, draft.state, seen)
-    if guarded.alarm and guarded.alarm != state.alarm:
-        draft.say("alarm", guarded.alarm, severity="error")
-    return Decision(guarded, tuple(draft.said), draft.waiting)
+    decided = guard_tasks(state, draft.state, seen)
+    if decided.alarm and decided.alarm != state.alarm:
+        draft.say("alarm", decided.alarm, severity="error")
+    return Decision(decided, tuple(draft.said), decided.alarm or draft.waiting)
+
+
+def _rest(draft: Draft) -> None:
+    """Without a live rollout everything belongs to stable, also after it was dead for a while."""
+    state, stable = draft.state, draft.state.stable
+    if stable is None or state.weights.get(stable) == 100:
+        return
+    if not draft.seen.fresh:
+        draft.waiting = UNSEEN
+    elif draft.able(stable) and draft.ready(stable) < state.tasks:
+        # Half alive it may die again at once: wait, rather than swing there and back.
+        draft.waiting = f"Waits until every task of {draft.label(stable)} is healthy again."
+    else:
+        draft.set(weights={**dict.fromkeys(state.weights, 0), stable: 100})
+        if draft.able(stable):
+            draft.say("step", f"Sending every request to {draft.label(stable)} again.")
 
 
 def _advance(draft: Draft) -> None:
@@ -46,9 +66,20 @@ def _advance(draft: Draft) -> None:
     if rollout.rollback and rollout.phase in FORWARD:
         _undo(draft, f"{rollout.wish_by} asked for it.", rollout.wish_reason)
     elif rollout.phase in FORWARD and not draft.seen.fresh:
-        draft.waiting = "The platform does not answer: tasks cannot be seen, so nothing moves."
+        draft.waiting = UNSEEN
     else:
+        # Said at every tick, not only on the way in: what a dead version or an outsider moved away
+        # comes back when it can.
+        draft.set(weights=_weights(draft, _share(draft)))
         RULES[rollout.phase](draft)
+
+
+def _share(draft: Draft) -> int:
+    """Percent that the new version has where the rollout is now."""
+    rollout = draft.rollout
+    if rollout.phase is Phase.PROGRESSING:
+        return rollout.plan[rollout.step].weight
+    return 100 if rollout.phase is Phase.PROMOTING else 0
 
 
 def _elapse(draft: Draft) -> None:
@@ -63,12 +94,10 @@ def _elapse(draft: Draft) -> None:
 
 
 def _pending(draft: Draft) -> None:
-    rollout = draft.rollout
-    tasks = draft.state.tasks
-    draft.version(rollout.to, count=tasks, keep=tasks, retire_left=None, drain_left=None)
-    draft.set(weights=_weights(draft, 0))
+    # ``scale`` starts the tasks, or stops their draining: the version is part of a live rollout.
+    draft.version(draft.rollout.to, destroy=False)
     draft.go(phase=Phase.PROVISIONING)
-    draft.say("provision", f"Provisioning {draft.label(rollout.to)} with no traffic.")
+    draft.say("provision", f"Provisioning {_new(draft)} with no traffic.")
 
 
 def _provisioning(draft: Draft) -> None:
@@ -84,14 +113,14 @@ def _starting(draft: Draft) -> None:
     rollout, tasks = draft.rollout, draft.state.tasks
     if _deaths(draft) >= STARTS_PER_TASK * tasks:
         _undo(draft, f"{_new(draft)} does not start: {_why(draft)}")
-    elif draft.seen.healthy(rollout.to) < tasks:
+    elif draft.ready(rollout.to) < tasks:
         if rollout.deadline_left <= 0:
             _too_late(draft)
     elif not rollout.paused:
         draft.go(phase=Phase.PROGRESSING, exits_base=draft.seen.exits(rollout.to))
         draft.say("healthy", f"All {_count(tasks, 'task')} of {_new(draft)} are healthy.")
-        if rollout.promote_full:
-            draft.go(phase=Phase.PROMOTING)
+        if rollout.promote_full or rollout.came_from is None:
+            _promote(draft)
         else:
             _enter(draft, 0)
 
@@ -114,7 +143,6 @@ def _shift(draft: Draft) -> None:
     """A weight is done when every proxy has confirmed it; then the hold or the wait begins."""
     rollout = draft.rollout
     step = rollout.plan[rollout.step]
-    draft.set(weights=_weights(draft, step.weight))
     if not draft.in_force:
         draft.waiting = _lagging(draft)
         return
@@ -130,13 +158,16 @@ def _shift(draft: Draft) -> None:
 
 def _time_is_up(draft: Draft) -> None:
     step = draft.rollout.plan[draft.rollout.step]
-    if draft.rollout.stage is Stage.HOLD or step.on_timeout == "promote":
-        _next(draft)
-    elif step.on_timeout == "rollback":
+    asked = draft.rollout.stage is Stage.APPROVAL
+    if asked and step.on_timeout == "rollback":
         _undo(draft, f"Nobody approved {step.weight} % within {step.timeout_s} s.")
-    else:
+    elif asked and step.on_timeout == "wait":
         draft.go(left=None)
         draft.say("approval", "The time for approval is over; it goes on waiting.", severity="warn")
+    elif draft.in_force:
+        _next(draft)
+    else:
+        draft.waiting = _lagging(draft)
 
 
 def _next(draft: Draft) -> None:
@@ -155,16 +186,18 @@ def _enter(draft: Draft, number: int) -> None:
 
 
 def _promote(draft: Draft) -> None:
-    if _room(draft, 100):
-        draft.go(phase=Phase.PROMOTING, left=None)
-        draft.set(weights=_weights(draft, 100))
+    if not _room(draft, 100):
+        return
+    if draft.state.weights.get(draft.rollout.to) != 100:
+        draft.say("step", f"Sending 100 % to {_new(draft)}.")
+    draft.go(phase=Phase.PROMOTING, left=None)
+    draft.set(weights=_weights(draft, 100))
 
 
 def _promoting(draft: Draft) -> None:
     rollout = draft.rollout
     if _fell(draft) or rollout.paused:
         return
-    draft.set(weights=_weights(draft, 100))
     if not draft.in_force:
         draft.waiting = _lagging(draft)
         return
@@ -177,7 +210,6 @@ def _promoting(draft: Draft) -> None:
 
 def _rolling_back(draft: Draft) -> None:
     rollout = draft.rollout
-    draft.set(weights=_home(draft))
     if not draft.in_force:
         draft.waiting = _lagging(draft)
         return
@@ -202,7 +234,7 @@ def _undo(draft: Draft, why: str, note: str = "") -> None:
 
 def _fell(draft: Draft) -> bool:
     """Roll back when the new version cannot take requests any more."""
-    if not draft.seen.healthy(draft.rollout.to):
+    if not draft.able(draft.rollout.to):
         _undo(draft, f"No task of {_new(draft)} is healthy: {_why(draft)}")
     elif _deaths(draft) >= draft.state.tasks:
         _undo(draft, f"{_count(_deaths(draft), 'task')} of {_new(draft)} died: {_why(draft)}")
@@ -212,7 +244,7 @@ def _fell(draft: Draft) -> bool:
 
 
 def _too_late(draft: Draft) -> None:
-    healthy = draft.seen.healthy(draft.rollout.to)
+    healthy = draft.ready(draft.rollout.to)
     _undo(
         draft,
         f"{_new(draft)} was not healthy in time: {healthy} of {draft.state.tasks} tasks are. "
@@ -223,7 +255,7 @@ def _too_late(draft: Draft) -> None:
 def _room(draft: Draft, weight: int) -> bool:
     """May the share of the new version rise to ``weight``? Only when all its tasks are healthy."""
     rollout = draft.rollout
-    healthy = draft.seen.healthy(rollout.to)
+    healthy = draft.ready(rollout.to)
     if weight <= draft.state.weights.get(rollout.to, 0) or healthy >= draft.state.tasks:
         return True
     draft.waiting = (

@@ -53,12 +53,30 @@ class Draft:
     def label(self, version: VersionId | None) -> str:
         return self.state.label(version)
 
+    def able(self, version: VersionId | None) -> int:
+        """Tasks of the version that the route may use and that are healthy."""
+        return able(self.state, self.seen, version)
+
+    def ready(self, version: VersionId) -> int:
+        """Healthy ones among the tasks that the version should have."""
+        return _healthy_below(self.seen, version, self.state.tasks)
+
     @property
     def in_force(self) -> bool:
         """Are the present weights stored already and confirmed by every proxy?"""
         return dict(self.state.weights) == dict(self.before.weights) and confirmed(
             self.before, self.seen
         )
+
+
+def able(state: ServiceState, seen: Seen, version: VersionId | None) -> int:
+    """Healthy tasks of the version, without those that drain: the proxies do not use them."""
+    known = state.versions.get(version or 0)
+    return _healthy_below(seen, version, known.keep) if known else 0
+
+
+def _healthy_below(seen: Seen, version: VersionId | None, limit: int) -> int:
+    return sum(task.healthy and task.index < limit for task in seen.tasks.get(version or 0, ()))
 
 
 def confirmed(state: ServiceState, seen: Seen) -> bool:

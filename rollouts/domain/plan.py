@@ -97,6 +97,17 @@ def _check_step(number: int, step: Step) -> None:
         raise InvalidPlan("plan", f"Step {number}: the weight must be a whole number, 0 to 100.")
     if not _whole(step.hold_s) or not 0 <= step.hold_s <= MAX_HOLD_S:
         raise InvalidPlan("plan", f"Step {number}: the hold must be 0 to {MAX_HOLD_S} seconds.")
+    if not isinstance(step.approval, bool):
+        raise InvalidPlan("plan", f"Step {number}: approval is true or false.")
+    _check_approval(number, step)
+
+
+def _check_approval(number: int, step: Step) -> None:
+    """What a step could only ignore is refused: never a silent no-op."""
+    if step.approval and step.hold_s:
+        raise InvalidPlan("plan", f"Step {number}: choose a hold or an approval, not both.")
+    if not step.approval and step.timeout_s is not None:
+        raise InvalidPlan("plan", f"Step {number}: only an approval has a time-out.")
     if step.timeout_s is not None and not (
         _whole(step.timeout_s) and 1 <= step.timeout_s <= MAX_HOLD_S
     ):

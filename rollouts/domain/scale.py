@@ -2,6 +2,7 @@
 
 Second half of ``decide``. A version that serves, or is part of the live rollout, has the service's
 number of tasks. An idle one stays until ``retire_left`` runs out, then drains, then goes.
+Reads the weights that the guard let through.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from rollouts.domain.state import FINISHED, VersionId
 
 
 def scale(draft: Draft) -> None:
-    busy = _busy(draft)
+    needed = _needed(draft)
+    busy = needed | {version for version, weight in draft.state.weights.items() if weight}
+    for version in needed:
+        # One that only helps out while stable is dead keeps its time, it just does not run.
+        draft.version(version, retire_left=None)
     _limit_warm(draft, busy)
     for version in list(draft.state.versions):
         if version in busy:
@@ -20,15 +25,13 @@ def scale(draft: Draft) -> None:
             _retire(draft, version)
 
 
-def _busy(draft: Draft) -> set[VersionId]:
-    """Versions that take, or may take, requests."""
-    busy = {version for version, weight in draft.state.weights.items() if weight}
+def _needed(draft: Draft) -> set[VersionId]:
+    """The stable version and both of the live rollout, whether they take requests or not yet."""
+    needed = {draft.state.stable}
     rollout = draft.state.rollout
     if rollout is not None and rollout.phase not in FINISHED:
-        busy |= {rollout.to} | ({rollout.came_from} if rollout.came_from is not None else set())
-    if draft.state.stable is not None:
-        busy.add(draft.state.stable)
-    return busy
+        needed |= {rollout.to, rollout.came_from}
+    return {version for version in needed if version is not None}
 
 
 def _limit_warm(draft: Draft, busy: set[VersionId]) -> None:
@@ -46,24 +49,24 @@ def _limit_warm(draft: Draft, busy: set[VersionId]) -> None:
 def _serve(draft: Draft, version: VersionId) -> None:
     """Bring a version that serves to the service's number of tasks, draining what is too much."""
     state, tasks = draft.state.versions[version], draft.state.tasks
-    if state.keep < tasks:
+    if min(state.count, state.keep) < tasks:
         count = max(state.count, tasks)
-        left = draft.state.drain_s if count > tasks else None
-        draft.version(version, count=count, keep=tasks, drain_left=left)
+        keep = max(state.keep, tasks)
+        left = draft.state.drain_s if count > keep else None
+        draft.version(version, count=count, keep=keep, drain_left=left)
     elif state.keep > tasks:
-        if draft.in_force:
+        # Of those that stay one must be healthy, or the last good task would be taken away.
+        if draft.in_force and draft.ready(version):
             draft.version(version, keep=tasks, drain_left=draft.state.drain_s)
     elif state.count > state.keep:
         _drain(draft, version)
-    if state.retire_left is not None:
-        draft.version(version, retire_left=None)
 
 
 def _retire(draft: Draft, version: VersionId) -> None:
     state = draft.state.versions[version]
     if not state.count:
-        return
-    if state.keep == 0:
+        draft.version(version, keep=0, retire_left=None, drain_left=None, destroy=False)
+    elif state.keep == 0:
         _drain(draft, version)
     elif state.destroy or state.retire_left is not None:
         left = 0.0 if state.destroy else max(0.0, (state.retire_left or 0.0) - draft.elapsed_s)
@@ -87,5 +90,5 @@ def _drain(draft: Draft, version: VersionId) -> None:
         return
     draft.version(version, count=state.keep, drain_left=None)
     if state.keep == 0:
-        draft.version(version, retire_left=None)
+        draft.version(version, retire_left=None, destroy=False)
         draft.say("destroy", f"Stopped the tasks of {state.label}.")
