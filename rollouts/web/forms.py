@@ -92,8 +92,8 @@ class DeployForm(forms.Form):
     version = NumberField(error_messages={"required": "Choose a version."})
     strategy = Line(max_length=40, required=False)
     steps = Line(max_length=4000, required=False, strip=True)
-    hold_s = NumberField(min_value=0, max_value=MAX_HOLD_S, required=False)
-    note = Line(max_length=300, required=False)
+    hold_s = NumberField(min_value=1, max_value=MAX_HOLD_S, required=False)
+    reason = Line(max_length=300, required=False)
 
     def __init__(self, service: Service, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -109,13 +109,15 @@ class DeployForm(forms.Form):
 
     def clean_strategy(self) -> str:
         key = str(self.cleaned_data["strategy"])
-        if key not in PRESETS and key != CUSTOM:
+        if self.service.stable_id is not None and key not in PRESETS and key != CUSTOM:
             raise ValidationError("Choose one of the strategies.")
         return key
 
     def clean(self) -> dict[str, Any]:
         cleaned = self.cleaned_data
-        if "strategy" in cleaned and "hold_s" in cleaned and "steps" in cleaned:
+        if self.service.stable_id is None:  # nothing to share the requests with
+            cleaned.update(plan=plans.ALL_AT_ONCE, plan_name=plan_name("all"))
+        elif "strategy" in cleaned and "hold_s" in cleaned and "steps" in cleaned:
             try:
                 cleaned["plan"] = self._plan(cleaned)
             except InvalidInput as error:
