@@ -16,12 +16,16 @@ from envoy.config.route.v3 import route_pb2
 
 # ParseDict needs the descriptor of every type named in an "@type", so these are imported for
 # their side effect ("Can not find message descriptor by type_url" otherwise).
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as _aggregate
 from envoy.extensions.filters.http.grpc_stats.v3 import config_pb2 as _grpc_stats
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as _hcm,
 )
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2 as _previous_hosts
+from envoy.extensions.retry.priority.previous_priorities.v3 import (
+    previous_priorities_config_pb2 as _previous_priorities,
+)
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _http_options
 from google.protobuf import any_pb2, json_format
 from google.protobuf.message import Message
@@ -33,12 +37,19 @@ Json = dict[str, Any]
 
 ADS: Json = {"ads": {}, "resource_api_version": "V3"}
 ATTEMPTS = 3
+ROOM: Json = {
+    "thresholds": [
+        {
+            "max_connections": 10000,
+            "max_pending_requests": 10000,
+            "max_requests": 10000,
+            "max_retries": 1000,
+        }
+    ]
+}
 SAFE_RETRIES = "connect-failure,refused-stream,reset-before-request"
 GRPC_RETRIES = "connect-failure,refused-stream,reset,unavailable,cancelled"
 HTTP_RETRIES = "connect-failure,refused-stream,reset,gateway-error"
-# RetryPolicy.refresh_cluster_on_retry = 14 (Envoy 1.39) is younger than xds-protos 1.85, so it is
-# written as the wire bytes of "field 14, varint, true" and travels as an unknown field.
-REFRESH_CLUSTER_ON_RETRY = b"\x70\x01"
 
 
 def _type(module: Any, message: str) -> str:
@@ -67,16 +78,7 @@ def cluster(target: Target) -> bytes:
         "connect_timeout": "1s",
         "lb_policy": "ROUND_ROBIN",
         # The default of 3 concurrent retries lost 14,000 requests in a kill test.
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": 10000,
-                    "max_pending_requests": 10000,
-                    "max_requests": 10000,
-                    "max_retries": 1000,
-                }
-            ]
-        },
+        "circuit_breakers": ROOM,
         # Panic mode would send requests to hosts that are known to be ill.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         # Without this a removed host stays for as long as it passes its health check.
@@ -85,6 +87,34 @@ def cluster(target: Target) -> bytes:
     }
     if target.http2:
         parsed["typed_extension_protocol_options"] = _http2()
+    return _any(json_format.ParseDict(parsed, cluster_pb2.Cluster()))
+
+
+def fallback_name(target: str) -> str:
+    """The cluster that routes point at for a version that is not stable."""
+    return f"{target}+stable"
+
+
+def fallback_cluster(target: str, stable: str) -> bytes:
+    """The target while it is well, else stable; a retry goes to stable at once.
+
+    Counts under the target's own name, so "what was routed to this version" is read in one place.
+    """
+    parsed: Json = {
+        "name": fallback_name(target),
+        "alt_stat_name": target,
+        "connect_timeout": "1s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        # The router asks the cluster that the route names, not the one that is chosen in the end.
+        "circuit_breakers": ROOM,
+        "cluster_type": {
+            "name": "envoy.clusters.aggregate",
+            "typed_config": {
+                "@type": _type(_aggregate, "ClusterConfig"),
+                "clusters": [target, stable],
+            },
+        },
+    }
     return _any(json_format.ParseDict(parsed, cluster_pb2.Cluster()))
 
 
@@ -230,12 +260,7 @@ def public_routes(name: str, services: Sequence[VirtualService]) -> bytes:
 def _route_configuration(name: str, hosts: list[Json], services: Sequence[VirtualService]) -> bytes:
     # Without validate_clusters a route to an unknown cluster is ACKed and then answers 503.
     parsed = {"name": name, "virtual_hosts": hosts, "validate_clusters": True}
-    routes = json_format.ParseDict(parsed, route_pb2.RouteConfiguration())
-    for host in routes.virtual_hosts:
-        for route in host.routes:
-            if route.HasField("route"):
-                route.route.retry_policy.MergeFromString(REFRESH_CLUSTER_ON_RETRY)
-    return _any(routes)
+    return _any(json_format.ParseDict(parsed, route_pb2.RouteConfiguration()))
 
 
 def _answer(prefix: str, status: int, sentence: str) -> Json:
@@ -251,7 +276,10 @@ def _route(prefix: str, service: VirtualService) -> Json:
         return _answer(prefix, 503, f"{service.name} has no version yet.\n")
     action: Json = {
         "weighted_clusters": {
-            "clusters": [{"name": name, "weight": receiving[name]} for name in sorted(receiving)]
+            "clusters": [
+                {"name": routed_to(service, name), "weight": receiving[name]}
+                for name in sorted(receiving)
+            ]
         },
         "timeout": _seconds(service.timeout_s),
         "retry_policy": _retry_policy(service),
@@ -259,6 +287,13 @@ def _route(prefix: str, service: VirtualService) -> Json:
     if service.protocol == "grpc" and service.max_stream_s is not None:
         action["max_stream_duration"] = {"max_stream_duration": _seconds(service.max_stream_s)}
     return {"match": {"prefix": prefix}, "route": action}
+
+
+def routed_to(service: VirtualService, target: str) -> str:
+    """The cluster that routes name for this target; stable has nothing to fall back to."""
+    if service.stable is None or service.stable == target:
+        return target
+    return fallback_name(target)
 
 
 def _retry_policy(service: VirtualService) -> Json:
@@ -272,6 +307,14 @@ def _retry_policy(service: VirtualService) -> Json:
                 "typed_config": {"@type": _type(_previous_hosts, "PreviousHostsPredicate")},
             }
         ],
+        # In a fallback cluster the first priority is the new version, the second is stable.
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": _type(_previous_priorities, "PreviousPrioritiesConfig"),
+                "update_frequency": 1,
+            },
+        },
         "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.050s"},
     }
     if service.idempotent:

@@ -125,7 +125,7 @@ def snapshot(mesh: Mesh) -> Snapshot:
     targets = [target for service in mesh.services for target in service.targets]
     return Snapshot(
         resources={
-            CLUSTER: {target.name: resources.cluster(target) for target in targets},
+            CLUSTER: _clusters(mesh),
             ENDPOINTS: {target.name: resources.load_assignment(target) for target in targets},
             LISTENER: _listeners(mesh),
             ROUTES: _routes(mesh),
@@ -135,10 +135,24 @@ def snapshot(mesh: Mesh) -> Snapshot:
     )
 
 
+def _clusters(mesh: Mesh) -> dict[str, bytes]:
+    named = {}
+    for service in mesh.services:
+        for target in service.targets:
+            named[target.name] = resources.cluster(target)
+            routed = resources.routed_to(service, target.name)
+            if service.stable is not None and routed != target.name:
+                named[routed] = resources.fallback_cluster(target.name, service.stable)
+    return named
+
+
 def _referenced(service: VirtualService) -> Iterable[str]:
-    yield from (name for name, weight in service.weights.items() if weight > 0)
-    if service.weights and service.stable is not None:
-        yield service.stable
+    """What requests can reach: the clusters in the routes, and those behind a fallback cluster."""
+    for name, weight in service.weights.items():
+        if weight > 0:
+            yield from (name, resources.routed_to(service, name))
+            if service.stable is not None:
+                yield service.stable
 
 
 def _listeners(mesh: Mesh) -> dict[str, bytes]:

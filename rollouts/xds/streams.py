@@ -248,7 +248,9 @@ class Stream:
         if clusters is None or not clusters.wildcard:
             # grpc's own client asks for clusters by name, after it has read the routes.
             return True
-        return target.references <= self.has[CLUSTER] & self.has[ENDPOINTS]
+        # A fallback cluster has no endpoints of its own.
+        fed = target.references & target.resources[ENDPOINTS].keys()
+        return target.references <= self.has[CLUSTER] and fed <= self.has[ENDPOINTS]
 
     def _send(self, target: Snapshot, kind: str) -> Response | None:
         subscription = self.subscriptions.get(kind)
