@@ -1,0 +1,207 @@
+"""What the machine does: observe → decide → store → apply.
+
+Called by Celery tasks, and by every door right after a wish. Only ticks touch the world. A tick
+may be killed at any line and run twice at once: storing is by compare-and-set, and what is
+applied is read again from the rows, where generations only grow.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from django.db import transaction
+
+from rollouts import rows
+from rollouts.clock import Moment
+from rollouts.domain.decide import decide, place
+from rollouts.domain.state import Confirmed, Seen, TaskSeen, Verdict
+from rollouts.errors import PlatformError, PlatformRefused, RouterError
+from rollouts.models import Heartbeat, Route, Service, Task, Version
+from rollouts.platforms.base import Task as PlatformTask
+from rollouts.platforms.base import platform
+from rollouts.routers.base import Route as Weights
+from rollouts.routers.base import router
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=15)
+BUSY_EVERY = timedelta(seconds=1)
+IDLE_EVERY = timedelta(seconds=2)
+ROUNDS = 12  # one tick may walk through several phases when nothing has to be waited for
+WAIT_S = 0.25  # for proxies to confirm; a later tick looks again
+
+
+def tick_due(at: Moment) -> int:
+    """Tick every service that is due and that nobody else is ticking; return how many."""
+    ticked = 0
+    for pk in Service.objects.due(at.now).order_by("wake_at").values_list("pk", flat=True):
+        if Service.objects.claim(pk, at.now, at.now + LEASE):
+            ticked += 1
+            try:
+                tick(pk, at)
+            finally:
+                Service.objects.filter(pk=pk).update(lease_until=None)
+    return ticked
+
+
+def tick(pk: int, at: Moment) -> None:
+    """Bring one service as far as it can go now."""
+    for _ in range(ROUNDS):
+        if not _act(pk, at, quick=False):
+            break
+
+
+def tick_wish(pk: int, at: Moment) -> None:
+    """The tick of a door: first act on what is known, without asking anybody, then look.
+
+    A rollback thus costs one transaction and one push, whoever else is dead or slow.
+    """
+    _act(pk, at, quick=True)
+    _act(pk, at, quick=False)
+
+
+def _act(pk: int, at: Moment, *, quick: bool) -> bool:
+    """One observe → decide → store → apply. True when another one would find more to do."""
+    read = rows.read(pk)
+    seen = rows.last_seen(read.service, "", fresh=True) if quick else observe(read, at)
+    before = rows.state_of(read)
+    service = read.service
+    elapsed = at.since(service.clock_wall, service.clock_mono, service.clock_boot)
+    decision = decide(before, seen, elapsed)
+    if not rows.store(read, before, decision, at):
+        return True
+    live = decision.state.rollout is not None
+    Service.objects.filter(pk=pk).update(
+        wake_at=at.now + (BUSY_EVERY if live or rows.timers(decision.state) else IDLE_EVERY)
+    )
+    moved = place(decision.state) != place(before)
+    if moved or not quick:
+        apply(pk, at)
+    return moved and not quick
+
+
+def observe(read: rows.Rows, at: Moment) -> Seen:
+    """Ask the platform and the router; what does not answer is *unknown*, never *no*."""
+    service = read.service
+    try:
+        tasks = platform(service.mesh.platform).observe(service)
+    except PlatformError as error:
+        log.warning("%s: tasks not seen: %s", service.slug, error)
+        seen = rows.last_seen(service, str(error), fresh=False)
+    else:
+        write_tasks(read, tasks, at)
+        seen = Seen(_tasks_seen(tasks), Confirmed(service.generation, Verdict.UNKNOWN))
+    try:
+        confirmed = router(service.mesh.router).observe(service)
+    except RouterError as error:
+        confirmed = Confirmed(service.generation, Verdict.UNKNOWN, (str(error),))
+    _note_confirmed(service, confirmed, at)
+    return Seen(seen.tasks, confirmed, seen.fresh)
+
+
+def _tasks_seen(
+    tasks: Mapping[int, Sequence[PlatformTask]],
+) -> Mapping[int, tuple[TaskSeen, ...]]:
+    return {
+        pk: tuple(
+            TaskSeen(task.index, task.state, task.healthy, task.exits, task.reason)
+            for task in found
+        )
+        for pk, found in tasks.items()
+    }
+
+
+def _note_confirmed(service: Service, confirmed: Confirmed, at: Moment) -> None:
+    if confirmed.verdict is Verdict.YES:
+        Route.objects.filter(
+            service=service, generation=confirmed.generation, confirmed_at=None
+        ).update(confirmed_at=at.now)
+
+
+def write_tasks(read: rows.Rows, tasks: Mapping[int, Sequence[PlatformTask]], at: Moment) -> None:
+    """Make the Task rows what the platform reports; writes only what differs."""
+    service = read.service
+    known = {task.name: task for task in Task.objects.filter(service=service)}
+    found = {
+        task.name: (pk, task)
+        for pk, several in tasks.items()
+        for task in several
+        if pk in read.versions
+    }
+    gone = [name for name in known if name not in found]
+    changed = [
+        _task_row(service, pk, task, at)
+        for name, (pk, task) in found.items()
+        if name not in known or _differs(known[name], pk, task)
+    ]
+    if not gone and not changed:
+        return
+    with transaction.atomic():
+        Task.objects.filter(service=service, name__in=gone).delete()
+        Task.objects.bulk_create(
+            changed, update_conflicts=True, unique_fields=["name"], update_fields=TASK_FIELDS
+        )
+
+
+TASK_FIELDS = [
+    "version", "index", "host", "port", "pid", "state", "healthy", "exits", "reason", "log", "seen_at",
+]  # fmt: skip
+
+
+def _task_row(service: Service, pk: int, task: PlatformTask, at: Moment) -> Task:
+    return Task(
+        service=service,
+        version_id=pk,
+        name=task.name,
+        index=task.index,
+        host=task.host,
+        port=task.port,
+        pid=task.pid,
+        state=task.state,
+        healthy=task.healthy,
+        exits=task.exits,
+        reason=task.reason,
+        log=task.log,
+        seen_at=at.now,
+    )
+
+
+def _differs(row: Task, pk: int, task: PlatformTask) -> bool:
+    fields = ("index", "host", "port", "pid", "state", "healthy", "exits", "reason", "log")
+    return row.version_id != pk or any(getattr(row, f) != getattr(task, f) for f in fields)
+
+
+def apply(pk: int, at: Moment) -> None:
+    """Put in force what is stored *now*, which may be newer than what this tick decided.
+
+    The router first: requests leave a version before its tasks do.
+    """
+    service = Service.objects.select_related("mesh").get(pk=pk)
+    _apply_weights(service, at)
+    counts = {v: v.count for v in Version.objects.filter(service=service) if v.count}
+    try:
+        platform(service.mesh.platform).apply(service, counts, revision=service.ticks)
+    except PlatformRefused as error:
+        log.info("%s: a newer tick was first: %s", service.slug, error)
+    except PlatformError as error:
+        log.warning("%s: tasks not applied: %s", service.slug, error)
+
+
+def _apply_weights(service: Service, at: Moment) -> None:
+    targets = {v.pk: v.target for v in service.versions.filter(pk__in=service.weights)}
+    route = Weights(
+        service.generation, {targets[int(pk)]: weight for pk, weight in service.weights.items()}
+    )
+    try:
+        confirmed = router(service.mesh.router).apply(service, route, wait_s=WAIT_S)
+    except RouterError as error:
+        log.warning("%s: weights not applied: %s", service.slug, error)
+    else:
+        _note_confirmed(service, confirmed, at)
+
+
+def beat(name: str, at: Moment, **detail: object) -> None:
+    """Say that a part of meshui is alive."""
+    Heartbeat.objects.update_or_create(name=name, defaults={"at": at.now, "detail": detail})
