@@ -13,7 +13,7 @@ from django.utils import timezone
 
 @dataclass(frozen=True)
 class Moment:
-    """An instant: wall clock for people, ``mono`` (seconds since this machine's ``boot``) for sums."""
+    """An instant: the wall clock for people, ``mono`` (seconds since ``boot``) for sums."""
 
     now: datetime
     mono: float

@@ -72,14 +72,11 @@ def _act(pk: int, at: Moment, *, quick: bool) -> bool:
     decision = decide(before, seen, elapsed)
     if not rows.store(read, before, decision, at):
         return True
-    live = decision.state.rollout is not None
+    apply(pk, at)
     Service.objects.filter(pk=pk).update(
-        wake_at=at.now + (BUSY_EVERY if live or rows.timers(decision.state) else IDLE_EVERY)
+        wake_at=at.now + (BUSY_EVERY if rows.timers(decision.state) else IDLE_EVERY)
     )
-    moved = place(decision.state) != place(before)
-    if moved or not quick:
-        apply(pk, at)
-    return moved and not quick
+    return place(decision.state) != place(before) and not quick
 
 
 def observe(read: rows.Rows, at: Moment) -> Seen:
@@ -145,9 +142,8 @@ def write_tasks(read: rows.Rows, tasks: Mapping[int, Sequence[PlatformTask]], at
         )
 
 
-TASK_FIELDS = [
-    "version", "index", "host", "port", "pid", "state", "healthy", "exits", "reason", "log", "seen_at",
-]  # fmt: skip
+COMPARED = ["index", "host", "port", "pid", "state", "healthy", "exits", "reason", "log"]
+TASK_FIELDS = ["version", *COMPARED, "seen_at"]
 
 
 def _task_row(service: Service, pk: int, task: PlatformTask, at: Moment) -> Task:
@@ -169,8 +165,7 @@ def _task_row(service: Service, pk: int, task: PlatformTask, at: Moment) -> Task
 
 
 def _differs(row: Task, pk: int, task: PlatformTask) -> bool:
-    fields = ("index", "host", "port", "pid", "state", "healthy", "exits", "reason", "log")
-    return row.version_id != pk or any(getattr(row, f) != getattr(task, f) for f in fields)
+    return row.version_id != pk or any(getattr(row, f) != getattr(task, f) for f in COMPARED)
 
 
 def apply(pk: int, at: Moment) -> None:

@@ -1,0 +1,147 @@
+"""Rows to the mesh that the control plane serves, and what proxies say back to rows.
+
+The only part of ``xds`` that knows models. Called by the ``controlplane`` command, in a thread.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from django.conf import settings
+from django.db import transaction
+
+from rollouts import models
+from rollouts.xds.proxies import ProxyState
+from rollouts.xds.snapshot import Address, Endpoint, HealthCheck, Mesh, Target, VirtualService
+
+
+def load(slug: str) -> Mesh | None:
+    """The mesh as the rows have it now, in three queries; None when there is no such mesh."""
+    mesh = models.Mesh.objects.filter(slug=slug, router="envoy").first()
+    if mesh is None:
+        return None
+    services = list(mesh.services.order_by("pk"))
+    versions = _by_service(
+        models.Version.objects.filter(service__mesh=mesh, count__gt=0).select_related("service")
+    )
+    tasks: dict[int, list[models.Task]] = {}
+    for task in models.Task.objects.filter(service__mesh=mesh).select_related("version"):
+        tasks.setdefault(task.version_id, []).append(task)
+    return Mesh(
+        name=mesh.slug,
+        public=_address(mesh, "public", settings.PUBLIC_PORT),
+        egress=_address(mesh, "egress", settings.EGRESS_PORT),
+        services=tuple(_service(s, versions.get(s.pk, []), tasks) for s in services),
+    )
+
+
+def _by_service(versions: Iterable[models.Version]) -> dict[int, list[models.Version]]:
+    found: dict[int, list[models.Version]] = {}
+    for version in versions:
+        found.setdefault(version.service_id, []).append(version)
+    return found
+
+
+def _address(mesh: models.Mesh, key: str, port: int) -> Address:
+    """Where a listener listens: the mesh's setting ``host:port``, or loopback."""
+    host, _, given = str(mesh.settings.get(key, f"{settings.BIND}:{port}")).rpartition(":")
+    return Address(host.strip("[]"), int(given))
+
+
+def _service(
+    service: models.Service,
+    versions: list[models.Version],
+    tasks: Mapping[int, list[models.Task]],
+) -> VirtualService:
+    weighted = {int(pk): weight for pk, weight in service.weights.items()}
+    targets = {v.pk: _target(service, v, tasks.get(v.pk, [])) for v in versions}
+    stable = targets.get(service.stable_id or 0)
+    return VirtualService(
+        name=service.name,
+        protocol="grpc" if service.protocol == "grpc" else "http",
+        targets=tuple(targets.values()),
+        weights={targets[pk].name: w for pk, w in weighted.items() if pk in targets},
+        generation=service.generation,
+        stable=stable.name if stable and weighted else None,
+        idempotent=service.idempotent,
+        public_prefix=service.public_prefix or None,
+        timeout_s=service.timeout_s,
+    )
+
+
+def _target(service: models.Service, version: models.Version, tasks: list[models.Task]) -> Target:
+    return Target(
+        name=f"{service.slug}--{version.pk}",
+        endpoints=tuple(
+            Endpoint(task.host, task.port, draining=task.draining)
+            for task in tasks
+            if task.port and _is_address(task.host)
+        ),
+        http2=service.protocol == "grpc",
+        health=_health(service),
+    )
+
+
+def _health(service: models.Service) -> HealthCheck:
+    kinds = {"grpc": "grpc", "http": "http", "tcp": "tcp"}
+    kind = kinds.get(service.health_kind, "none")
+    return HealthCheck(kind, path=service.health_path or "/", interval_s=0.5)  # type: ignore[arg-type]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def meshes() -> list[str]:
+    return list(models.Mesh.objects.filter(router="envoy").values_list("slug", flat=True))
+
+
+def fingerprint() -> object:
+    """Differs whenever something that ``load`` reads may differ; one cheap query each poll."""
+    services = models.Service.objects.order_by("pk").values_list("pk", "ticks", "generation")
+    tasks = models.Task.objects.order_by("name").values_list(
+        "name", "host", "port", "version_id", "version__keep"
+    )
+    return list(services), list(tasks), list(models.Mesh.objects.values_list("slug", "settings"))
+
+
+@transaction.atomic
+def write(states: Iterable[ProxyState], now: datetime) -> None:
+    """Make the Proxy and Acknowledgement rows what the proxies said."""
+    meshes = {mesh.slug: mesh for mesh in models.Mesh.objects.all()}
+    services = {service.name: service for service in models.Service.objects.all()}
+    for state in states:
+        if state.mesh in meshes:
+            _write_one(meshes[state.mesh], state, services, now)
+
+
+def _write_one(
+    mesh: models.Mesh,
+    state: ProxyState,
+    services: Mapping[str, models.Service],
+    now: datetime,
+) -> None:
+    proxy, _ = models.Proxy.objects.update_or_create(
+        mesh=mesh,
+        node=state.node,
+        defaults={
+            "connected": state.connected,
+            "connected_at": state.connected_at,
+            "disconnected_at": state.disconnected_at,
+            "seen_at": state.last_seen,
+            "nack": state.nack or "",
+        },
+    )
+    known = dict(proxy.acknowledgements.values_list("service_id", "generation"))
+    for name, generation in state.generations.items():
+        service = services.get(name)
+        if service is not None and known.get(service.pk) != generation:
+            models.Acknowledgement.objects.update_or_create(
+                proxy=proxy, service=service, defaults={"generation": generation, "at": now}
+            )
