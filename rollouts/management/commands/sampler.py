@@ -1,0 +1,27 @@
+"""Door: ``manage.py sampler`` asks every service as its settings say, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import uvloop
+from django.core.management.base import BaseCommand
+
+from rollouts.sampler.loop import Sampler
+
+
+class Command(BaseCommand):
+    help = "Samples the services of every mesh and reads the counters of their Envoys."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_sample())
+
+
+async def _sample() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Sampler().run(stop)
