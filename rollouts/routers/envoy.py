@@ -51,9 +51,9 @@ def _sync(service: Service, generation: int, wait_s: float) -> Confirmed:
 def _call(body: bytes, timeout_s: float) -> bytes:
     address = settings.CONTROL_PLANE
     try:
-        answer: bytes = _channel(address).unary_unary(METHOD)(body, timeout=timeout_s)
+        answer: bytes = _channel(address).unary_unary(METHOD, None, None)(body, timeout=timeout_s)
     except grpc.RpcError as error:
-        why = error.code().name if isinstance(error, grpc.Call) else "no answer"
+        why = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)().name
         raise RouterUnreachable(
             f"The control plane at {address} does not answer ({why}). Weights are unchanged."
         ) from error

@@ -1,0 +1,118 @@
+"""``manage.py controlplane``: the Envoy control plane as a process.
+
+Joins the rows (``xds.source``) with the server (``xds.server``): reads the rows when somebody
+rings, and by itself twice a second; writes what proxies acknowledge. Stateless: it can be killed
+and started again at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError, close_old_connections
+
+from rollouts import clock, reconcile
+from rollouts.errors import InvalidInput
+from rollouts.xds import source
+from rollouts.xds.proxies import ProxyState
+from rollouts.xds.server import ControlPlane
+from rollouts.xds.snapshot import Mesh, snapshot
+
+log = logging.getLogger("rollouts.controlplane")
+T = TypeVar("T")
+
+POLL_S = 0.5  # the broker and the doors may be silent; the rows are not
+WRITE_S = 0.1
+
+
+class Command(BaseCommand):
+    help = "Serves Envoy proxies with what the database says (xDS)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--address", default=f"{settings.BIND}:{settings.XDS_PORT}")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        asyncio.run(_Process(options["address"]).run())
+
+
+class _Process:
+    def __init__(self, address: str) -> None:
+        self._address = address
+        # One thread: one database connection that stays open, and reads in the order they came.
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._heard: dict[tuple[str, str], ProxyState] = {}
+        self._plane = ControlPlane(
+            now=lambda: clock.moment().now,
+            refresh=self._refresh,
+            on_change=self._hear,
+            state_dir=settings.STATE / "xds",
+        )
+
+    async def run(self) -> None:
+        stop = asyncio.Event()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        await self._refresh_all()
+        await self._plane.start(self._address)
+        log.info("control plane listens on %s", self._address)
+        chores = [asyncio.create_task(self._poll()), asyncio.create_task(self._write())]
+        await stop.wait()
+        for chore in chores:
+            chore.cancel()
+        await self._plane.stop()
+        self._thread.shutdown(wait=True)
+
+    async def _read(self, what: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, what, *args)
+
+    async def _refresh(self, mesh: str, service: str) -> None:
+        self._serve(await self._read(source.load, mesh))
+
+    async def _refresh_all(self) -> None:
+        for slug in await self._read(source.meshes):
+            self._serve(await self._read(source.load, slug))
+
+    def _serve(self, mesh: Mesh | None) -> None:
+        if mesh is None:
+            return
+        try:
+            self._plane.set_snapshot(mesh.name, snapshot(mesh))
+        except InvalidInput as error:
+            # What is served stays; the router sees that the generation does not come.
+            log.error("mesh %s: not served: %s", mesh.name, error)
+
+    async def _poll(self) -> None:
+        seen: object = None
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                now = await self._read(source.fingerprint)
+                if now != seen:
+                    await self._refresh_all()
+                    seen = now
+                await self._read(reconcile.beat, "controlplane", clock.moment())
+            except DatabaseError as error:
+                log.warning("database: %s", error)
+                await self._read(close_old_connections)
+
+    def _hear(self, state: ProxyState) -> None:
+        self._heard[state.mesh, state.node] = state
+
+    async def _write(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_S)
+            heard, self._heard = self._heard, {}
+            if not heard:
+                continue
+            try:
+                await self._read(source.write, heard.values(), clock.moment().now)
+            except DatabaseError as error:
+                log.warning("acknowledgements not written, trying again: %s", error)
+                self._heard = {**heard, **self._heard}
