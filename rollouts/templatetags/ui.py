@@ -1,0 +1,104 @@
+"""Template tags for what every page writes the same way: icons, times, figures, versions, states.
+
+Only formatting: no queries, no clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from rollouts.domain.state import Phase
+from rollouts.models import Version
+
+register = template.Library()
+MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+DAY_S, HOUR_S, MINUTE_S = 86_400, 3600, 60
+
+
+@register.simple_tag
+def icon(name: str, css: str = "") -> SafeString:
+    """A drawing next to a word; it has no meaning of its own."""
+    return format_html(
+        '<svg class="i {}" aria-hidden="true"><use href="{}#{}"/></svg>',
+        css,
+        static("rollouts/icons.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def clock(moment: datetime | float | None, mode: str = "clock") -> SafeString | str:
+    """A <time>, 24 h. ``moment``: a datetime or Unix seconds; None is "—".
+
+    Mode "clock" is HH:MM:SS, for rows of one block; "full" adds the zone; "date" is "12 Nov 11:33"
+    for rows that may be older than today (the browser shortens today's to the clock).
+    """
+    if moment is None:
+        return "—"
+    utc = datetime.fromtimestamp(moment, UTC) if isinstance(moment, int | float) else moment
+    utc = utc.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{}" data-t="{}">{}</time>',
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}",
+        f"{utc:%Y-%m-%d %H:%M:%S} UTC",
+        mode,
+        _clock_text(utc, mode),
+    )
+
+
+def _clock_text(utc: datetime, mode: str) -> str:
+    if mode == "date":
+        return f"{utc.day} {MONTHS[utc.month - 1]} {utc:%Y %H:%M}"
+    return f"{utc:%H:%M:%S} UTC" if mode == "full" else f"{utc:%H:%M:%S}"
+
+
+@register.filter
+def dur(seconds: float | None) -> str:
+    """42 s, 6 m 22 s, 1 h 04 m, 3 d 2 h; "—" for None, never negative."""
+    if seconds is None:
+        return "—"
+    left = max(0, int(seconds))
+    days, hours, minutes = left // DAY_S, left % DAY_S // HOUR_S, left % HOUR_S // MINUTE_S
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02d} m"
+    return f"{minutes} m {left % MINUTE_S:02d} s" if minutes else f"{left} s"
+
+
+@register.filter
+def pct(percent: float | None, places: int = 1) -> str:
+    """A share or rate in percent; "—" when nothing was measured, never 0 %."""
+    return "—" if percent is None else f"{percent:.{int(places)}f} %"
+
+
+@register.filter
+def ms(milliseconds: float | None) -> str:
+    """Milliseconds, whole from 10 up; "—" when nothing was measured."""
+    if milliseconds is None:
+        return "—"
+    return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms"
+
+
+@register.simple_tag
+def ver(version: Version | None, role: str = "") -> SafeString | str:
+    """A version's chip: label, its colour, square when old and circle when ``role`` is "new"."""
+    if version is None:
+        return "—"
+    return format_html('<span class="ver s{} {}">{}</span>', version.slot, role, version.label)
+
+
+@register.filter
+def pill(phase: str) -> str:
+    """The tint of a phase: ok, warn, bad, quiet or "" (in progress)."""
+    return {
+        Phase.SUCCEEDED: "ok",
+        Phase.ROLLING_BACK: "bad",
+        Phase.ROLLED_BACK: "quiet",
+        Phase.FAILED: "bad",
+    }.get(Phase(phase), "")
