@@ -9,13 +9,15 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from django.urls import reverse
 
-from rollouts.domain.plan import DEFAULT_PRESET
+from rollouts.domain.plan import DEFAULT_PRESET, Plan, to_json
 from rollouts.domain.state import FINISHED, Phase, Stage
+from rollouts.errors import InvalidInput
 
 SLUG = RegexValidator(
     r"\A[a-z][a-z0-9-]{0,38}[a-z0-9]\Z", "Use 2 to 40 of a–z, 0–9 and -, first a letter."
@@ -226,6 +228,20 @@ class Service(models.Model):
         return int(self.weights.get(str(version_pk), 0))
 
 
+class VersionQuerySet(models.QuerySet["Version"]):
+    def add(self, service: Service, **columns: Any) -> Version:
+        """Save a new version with the service's next number. Raises InvalidInput, IntegrityError."""
+        last = self.filter(service=service).aggregate(last=models.Max("number"))["last"] or 0
+        version = Version(service=service, number=last + 1, **columns)
+        try:
+            version.full_clean(validate_unique=False, validate_constraints=False)
+        except ValidationError as error:
+            field, messages = next(iter(error.message_dict.items()))
+            raise InvalidInput(field, " ".join(messages)) from error
+        version.save()
+        return version
+
+
 class Version(models.Model):
     """An immutable build. Its tasks are a task set, its route target a virtual node."""
 
@@ -245,6 +261,8 @@ class Version(models.Model):
     keep = models.PositiveSmallIntegerField(default=0)
     retire_left = models.FloatField(null=True, blank=True)
     drain_left = models.FloatField(null=True, blank=True)
+
+    objects = VersionQuerySet.as_manager()
 
     class Meta:
         ordering = ["-number"]
@@ -273,6 +291,27 @@ class RolloutQuerySet(models.QuerySet["Rollout"]):
 
     def finished(self) -> RolloutQuerySet:
         return self.filter(phase__in=FINISHED)
+
+    def begin(
+        self, service: Service, version: Version, *, plan: Plan, now: datetime, **columns: Any
+    ) -> Rollout:
+        """Create a live rollout from stable and wake its service; call in a transaction.
+
+        Raises IntegrityError when another one is live.
+        """
+        rollout = self.create(
+            service=service,
+            from_version=service.stable,
+            to_version=version,
+            plan=to_json(plan),
+            deadline_left=service.start_deadline_s,
+            created_at=now,
+            **columns,
+        )
+        StepRecord.objects.create(rollout=rollout, key="provision", started_at=now)
+        Version.objects.filter(pk=version.pk).update(destroy_requested_at=None)
+        Service.objects.wake(service.pk, now)
+        return rollout
 
 
 class Rollout(models.Model):

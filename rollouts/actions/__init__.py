@@ -1,0 +1,45 @@
+"""What a person may do. Each action records a wish in one conditional update, with its Event.
+
+Called by every door (web, admin, API, CLI) through ``doors``. Nothing here touches the world:
+ticks do. Raises NotAllowed, Stale, ActionRefused, InvalidInput; ``doors`` records refusals.
+"""
+
+from rollouts.actions.ask import Ask
+from rollouts.actions.rollouts import (
+    request_abort,
+    request_deploy,
+    request_destroy,
+    request_pause,
+    request_promote,
+    request_promote_full,
+    request_resume,
+    request_return,
+    request_rollback,
+)
+from rollouts.actions.services import (
+    add_service,
+    add_version,
+    change_service,
+    request_deprovision,
+    request_provision,
+    set_automatic_deploys,
+)
+
+__all__ = [
+    "Ask",
+    "add_service",
+    "add_version",
+    "change_service",
+    "request_abort",
+    "request_deploy",
+    "request_deprovision",
+    "request_destroy",
+    "request_pause",
+    "request_promote",
+    "request_promote_full",
+    "request_provision",
+    "request_resume",
+    "request_return",
+    "request_rollback",
+    "set_automatic_deploys",
+]
