@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.urls import reverse
 
@@ -132,6 +132,26 @@ class ServiceQuerySet(models.QuerySet["Service"]):
         """Ask for a tick now, and make the store of every tick already under way fail."""
         self.filter(pk=pk).update(wake_at=now, ticks=F("ticks") + 1)
 
+    @transaction.atomic
+    def put_to_rest(self, pk: int, now: datetime) -> None:
+        """Want nothing of a service any more, as its mesh is destroyed: no version, no tasks.
+
+        Its rows stay; a first deploy brings it back. Does nothing twice.
+        """
+        service = self.get(pk=pk)
+        if service.weights:
+            Route.objects.create(
+                service=service,
+                generation=service.generation + 1,
+                weights={},
+                at=now,
+                reason="The mesh is destroyed.",
+            )
+            self.filter(pk=pk).update(weights={}, generation=F("generation") + 1)
+        self.filter(pk=pk).update(stable=None, alarm="", waiting="")
+        service.versions.update(count=0, keep=0, retire_left=None, drain_left=None)
+        self.wake(pk, now)
+
 
 class Service(models.Model):
     """What callers name: its stable version, and the weights that should be in force."""
@@ -230,7 +250,7 @@ class Service(models.Model):
 
 class VersionQuerySet(models.QuerySet["Version"]):
     def add(self, service: Service, **columns: Any) -> Version:
-        """Save a new version with the service's next number. Raises InvalidInput, IntegrityError."""
+        """Save a version with the next number. Raises InvalidInput, IntegrityError."""
         last = self.filter(service=service).aggregate(last=models.Max("number"))["last"] or 0
         version = Version(service=service, number=last + 1, **columns)
         try:

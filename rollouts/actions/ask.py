@@ -47,7 +47,7 @@ def permit(ask: Ask, permission: str) -> None:
 
 
 def repeated(ask: Ask, verb: str) -> Event | None:
-    """The Event of the same request sent before; raises ActionRefused if it asked for other things."""
+    """The Event of the same request sent before; raises ActionRefused for another request."""
     if ask.request_id is None:
         return None
     event = Event.objects.filter(request_id=ask.request_id).first()

@@ -11,7 +11,7 @@ from rollouts.actions.ask import Ask, permit, record, repeated
 from rollouts.domain.plan import ALL_AT_ONCE, Plan
 from rollouts.domain.state import Phase, Stage
 from rollouts.errors import ActionRefused, Stale
-from rollouts.models import Rollout, Service, Version
+from rollouts.models import Rollout, Service, Stack, Version
 from rollouts.routers.base import check_plan, router
 
 OPERATE = "rollouts.operate_service"
@@ -43,6 +43,9 @@ def request_deploy(
 def _refuse_deploy(service: Service, version: Version, live: Rollout | None, ask: Ask) -> None:
     if version.service_id != service.pk:
         raise ActionRefused(f"{version.label} is not a version of {service.slug}.")
+    stacks = service.mesh.stacks
+    if stacks.exists() and not stacks.filter(wanted=Stack.PRESENT).exists():
+        raise ActionRefused(f"The mesh {service.mesh} is not there: create its stack first.")
     if live is not None:
         raise ActionRefused(
             f"Rollout #{live.pk} to {live.to_version.label} is running. "
@@ -183,7 +186,7 @@ def _refusal(rollout: Rollout, ask: Ask, where: Q, refusal: str) -> ActionRefuse
 
 
 def request_destroy(version: Version, *, ask: Ask) -> None:
-    """Drain and stop the tasks of an idle version. Raises ActionRefused when it may take requests."""
+    """Drain and stop the tasks of an idle version; one that may take requests is refused."""
     permit(ask, OPERATE)
     if repeated(ask, "destroy") is not None:
         return

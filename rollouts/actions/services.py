@@ -17,7 +17,12 @@ from rollouts.models import Mesh, Rollout, Service, Stack, Version
 
 PROVISION = "rollouts.provision_mesh"
 SETTABLE = frozenset(
-    ["slug", "name", "protocol", "public_prefix", "tasks", "health_kind", "health_path", "timeout_s", "idempotent", "sample_path", "sample_rate", "sample_pattern", "default_plan", "start_deadline_s", "scale_down_delay_s", "abort_delay_s", "drain_s", "keep_warm"]
+    {
+        *("slug", "name", "protocol", "public_prefix", "tasks", "timeout_s", "idempotent"),
+        *("health_kind", "health_path", "sample_path", "sample_rate", "sample_pattern"),
+        *("default_plan", "start_deadline_s", "scale_down_delay_s", "abort_delay_s"),
+        *("drain_s", "keep_warm"),
+    }
 )
 FIXED = frozenset({"slug", "name", "protocol"})  # callers and proxies know the service by these
 
@@ -85,7 +90,7 @@ def add_version(
 ) -> Version:
     """Register an immutable build. Raises InvalidInput when a field is wrong or the label taken."""
     permit(ask, OPERATE)
-    if (event := repeated(ask, "add-version")) is not None:
+    if repeated(ask, "add-version") is not None:
         return service.versions.get(label=label)
     if not command and not image:
         raise InvalidInput("command", "Give a command to run, or an image.")

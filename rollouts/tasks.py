@@ -1,0 +1,22 @@
+"""Celery doors: read the clock, call one function. A lost or doubled message changes nothing."""
+
+from celery import shared_task
+
+from rollouts import clock, provision, reconcile
+
+
+@shared_task(name="rollouts.tick")
+def tick() -> None:
+    """Every second, from beat: whatever is due, stacks first."""
+    at = clock.moment()
+    reconcile.beat("worker", at)
+    provision.tick_due(at)
+    reconcile.tick_due(at)
+
+
+@shared_task(name="rollouts.prune")
+def prune() -> None:
+    """Every minute, from beat: forget samples and buckets that are older than the retention."""
+    from rollouts.sampler import store
+
+    store.prune(clock.moment().now)
