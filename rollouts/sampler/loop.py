@@ -64,7 +64,7 @@ class Sampler:
                 if reader is not None:
                     reader.close()
             await self._store()
-            await self._in_writer(connection.close)
+            await self._in_writer(_hang_up)
             self._writer.shutdown(wait=False)
 
     async def _beat(self, stop: asyncio.Event) -> None:
@@ -168,3 +168,7 @@ def _plan() -> store.Plan:
         return store.plan()
     finally:
         close_old_connections()
+
+
+def _hang_up() -> None:
+    connection.close()  # Looked up in the calling thread: each thread has its own.

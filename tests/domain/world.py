@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from rollouts.domain.decide import decide, place
 from rollouts.domain.plan import Plan, parse
@@ -235,9 +236,9 @@ class Walk:
         return self.rollout.phase
 
     def course(self, label: str) -> list[int]:
-        """Every weight that the version ever had, repetitions left out."""
-        course = [weights.get(label, 0) for weights in self.weights]
-        return [w for n, w in enumerate(course) if n == 0 or w != course[n - 1]]
+        """The weights that the version had, one after the other."""
+        course = [weights[label] for weights in self.weights if label in weights]
+        return [weight for weight, _ in groupby(course)]
 
     def sentences(self) -> str:
         return "\n".join(f"{said.text} {said.reason}" for said in self.said)

@@ -24,7 +24,7 @@ def watching(port, rows, *, rate=50.0, pattern=PATTERN, timeout_s=5.0):
 async def rows_of(watch, rows, count, deadline_s=5.0):
     watch.start()
     async with asyncio.timeout(deadline_s):
-        while len(rows) < count:
+        while len(rows) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await watch.stop()
     return rows
