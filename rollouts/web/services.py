@@ -5,11 +5,12 @@ Views of ``web.urls``. They read rows and pass wishes on through ``doors``; they
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -17,6 +18,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from rollouts import actions, doors
+from rollouts.actions import Ask
 from rollouts.domain.plan import PRESETS
 from rollouts.errors import InvalidInput
 from rollouts.models import Mesh, Rollout, Service, Task, Version
@@ -134,7 +136,8 @@ def way_back(found: Service, version: Version, tasks: list[Task], usual: float |
 def settings_of(found: Service) -> list[tuple[str, str]]:
     """The settings as label and sentence, in the order of the form."""
     plan = PRESETS[found.default_plan].name if found.default_plan in PRESETS else found.default_plan
-    health = f"{found.get_health_kind_display()}{found.health_path if found.health_kind == 'http' else ''}"
+    path = found.health_path if found.health_kind == "http" else ""
+    health = f"{found.get_health_kind_display()} {path}".strip()
     return [
         ("Host name", found.name),
         ("Protocol", found.get_protocol_display()),
@@ -177,20 +180,23 @@ def add(request: HttpRequest) -> HttpResponse:
 
 
 def _add(request: HttpRequest, form: ServiceForm, build: VersionForm) -> HttpResponse:
-    asked = ask(request, timezone.now())
     fields = dict(form.cleaned_data)
     mesh: Mesh = fields.pop("mesh")
-    made = doors.act(actions.add_service, mesh, fields, ask=asked)
-    first = build.cleaned_data
-    doors.act(actions.add_version, made, **first, ask=ask(_without_id(request), timezone.now()))
+    asked = ask(request, timezone.now())
+    made = doors.act(_service_with_version, mesh, fields, build.cleaned_data, ask=asked)
     return redirect("deploy", made.slug)
 
 
-def _without_id(request: HttpRequest) -> HttpRequest:
-    """The same request without its id: the second action of one form is not a repetition."""
-    request.POST = request.POST.copy()
-    request.POST.pop("request_id", None)
-    return request
+@transaction.atomic
+def _service_with_version(
+    mesh: Mesh, fields: dict[str, Any], build: dict[str, Any], *, ask: Ask
+) -> Service:
+    """Both or neither: a refused version leaves no service behind."""
+    made = actions.add_service(mesh, fields, ask=ask)
+    # A request id belongs to one action; the second gets its own, the same for each repetition.
+    second = f"{ask.request_id[:62]}-v" if ask.request_id else None
+    actions.add_version(made, **build, ask=replace(ask, request_id=second))
+    return made
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
