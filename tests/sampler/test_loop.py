@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError
 
 from rollouts.models import Heartbeat, Mesh, Sample, Service, Version
-from rollouts.sampler import loop as sampler_loop
+from rollouts.sampler import store
 from rollouts.sampler.loop import Sampler
 from tests.sampler.servers import always, answer, serving
 
@@ -60,7 +60,7 @@ async def test_it_stores_rings_beats_and_follows_changes():
 async def test_nothing_is_lost_while_the_database_is_away(monkeypatch, caplog):
     rings: list[str] = []
     asked = 0
-    write = sampler_loop.store.write
+    write = store.write
 
     async def respond(reader, writer):
         nonlocal asked
@@ -72,11 +72,11 @@ async def test_nothing_is_lost_while_the_database_is_away(monkeypatch, caplog):
 
     async with serving(respond) as port:
         service, _ = await sync_to_async(a_service)(port)
-        monkeypatch.setattr(sampler_loop.store, "write", locked)
+        monkeypatch.setattr(store, "write", locked)
         async with sampling(rings) as sampler:
             await until(lambda: asked > 60)
             assert rings == []
-            monkeypatch.setattr(sampler_loop.store, "write", write)
+            monkeypatch.setattr(store, "write", write)
             await until(lambda: rings)
             assert not sampler._away
     stored = await sync_to_async(lambda: sum(b.requests for b in service.buckets.all()))()

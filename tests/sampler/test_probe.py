@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+import uvloop
 
 from rollouts.sampler.addresses import target_of
 from rollouts.sampler.probe import BODY_BYTES, Probe
@@ -90,3 +91,15 @@ async def test_it_tells_how_it_failed():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         assert (await probe(closed.getsockname()[1]).get()).status == "refused"
+
+
+def test_it_works_on_the_event_loop_of_the_real_process():
+    async def ask() -> str:
+        async with serving(always(answer("hi"))) as port:
+            asking = probe(port)
+            got = await asking.get()
+            asking.close()
+            return got.status
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(ask()) == "200"
