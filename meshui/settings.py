@@ -155,7 +155,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(STATE / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
-    "tick": {"task": "rollouts.tick", "schedule": 1.0, "options": {"expires": 5}},
+    "tick": {"task": "rollouts.tick", "schedule": 0.5, "options": {"expires": 5}},
     "prune": {"task": "rollouts.prune", "schedule": 60.0, "options": {"expires": 60}},
 }
 

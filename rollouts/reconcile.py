@@ -27,7 +27,7 @@ from rollouts.routers.base import router
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=15)
-BUSY_EVERY = timedelta(seconds=1)
+BUSY_EVERY = timedelta(seconds=0.5)
 IDLE_EVERY = timedelta(seconds=2)
 ROUNDS = 12  # one tick may walk through several phases when nothing has to be waited for
 WAIT_S = 0.25  # for proxies to confirm; a later tick looks again

