@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from rollouts.domain.traffic import Histogram
+from rollouts.sampler.ledger import Row
 from rollouts.sampler.reading import Reader
 from rollouts.sampler.store import Wanted
 from rollouts.sampler.watch import Watch
@@ -32,7 +33,7 @@ async def rows_of(watch, rows, count, deadline_s=5.0):
 
 async def test_a_stall_of_1_s_is_charged_to_every_request_that_was_due():
     """Of 4 s, one quarter waits uniformly 0–1 s: p87.5 is 0.5 s, p95 is 0.8 s."""
-    rows: list = []
+    rows: list[Row] = []
     began = asyncio.get_running_loop().time()
 
     async def respond(reader, writer):
@@ -61,21 +62,21 @@ async def test_a_stall_of_1_s_is_charged_to_every_request_that_was_due():
     ],
 )
 async def test_it_reads_the_version(data, ok, status, version):
-    rows: list = []
+    rows: list[Row] = []
     async with serving(always(data)) as port:
         row = (await rows_of(watching(port, rows), rows, 1))[0]
     assert (row.ok, row.status, row.version) == (ok, status, version)
 
 
 async def test_without_a_pattern_every_2xx_is_good():
-    rows: list = []
+    rows: list[Row] = []
     async with serving(always(answer("x\x00y"))) as port:
         row = (await rows_of(watching(port, rows, pattern=""), rows, 1))[0]
     assert (row.ok, row.version, row.message) == (True, None, "x\N{REPLACEMENT CHARACTER}y")
 
 
 async def test_what_does_not_fit_in_flight_is_an_error():
-    rows: list = []
+    rows: list[Row] = []
 
     async def silent(reader, writer):
         await asyncio.sleep(30)
@@ -89,7 +90,7 @@ async def test_what_does_not_fit_in_flight_is_an_error():
 
 
 async def test_a_forbidden_address_is_an_error_and_no_connection():
-    rows: list = []
+    rows: list[Row] = []
     wanted = Wanted(1, "echo", "http://169.254.169.254", "/", 100.0, "", 1.0)
     await rows_of(Watch(wanted, rows.append), rows, 2)
     assert {row.status for row in rows} == {"forbidden"}
