@@ -183,12 +183,12 @@ def _add(request: HttpRequest, form: ServiceForm, build: VersionForm) -> HttpRes
     fields = dict(form.cleaned_data)
     mesh: Mesh = fields.pop("mesh")
     asked = ask(request, timezone.now())
-    made = doors.act(_service_with_version, mesh, fields, build.cleaned_data, ask=asked)
+    made = doors.act(add_service_with_version, mesh, fields, build.cleaned_data, ask=asked)
     return redirect("deploy", made.slug)
 
 
 @transaction.atomic
-def _service_with_version(
+def add_service_with_version(
     mesh: Mesh, fields: dict[str, Any], build: dict[str, Any], *, ask: Ask
 ) -> Service:
     """Both or neither: a refused version leaves no service behind."""
