@@ -96,8 +96,8 @@ def _broker() -> Process:
 
 def _web(base: str) -> Process:
     host, port = settings.BIND, settings.WEB_PORT
-    argv = (sys.executable, "-m", "uvicorn", "meshui.asgi:application", "--host", host)
-    argv += ("--port", str(port), "--log-level", "warning", "--no-access-log", "--lifespan", "off")
-    argv += ("--timeout-graceful-shutdown", STOP_STREAMS_S, "--no-server-header")
+    options = ["--host", host, "--port", str(port), "--log-level", "warning", "--no-access-log"]
+    options += ["--lifespan", "off", "--timeout-graceful-shutdown", STOP_STREAMS_S]
+    argv = (sys.executable, "-m", "uvicorn", "meshui.asgi:application", *options)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     return Process("web", argv, cwd=base, ready=port, address=f"http://{shown}:{port}")
