@@ -5,7 +5,7 @@ What machines write is read-only. The Rollback button asks through the same door
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -23,12 +23,18 @@ from rollouts import actions, doors, models
 from rollouts.errors import ActionRefused, InvalidInput
 from rollouts.web.asks import ask, new_request_id, what_is_now
 
+# Generic for the type checker only: Django's class is not.
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
 admin.site.site_header = "meshui"
 admin.site.site_title = "meshui admin"
 admin.site.index_title = "Rows"
 
 
-class ReadOnly(admin.ModelAdmin[Any]):
+class ReadOnly(ModelAdmin):
     """Rows that machines write: looked at, never added, changed or deleted here."""
 
     list_per_page = 50
@@ -45,14 +51,14 @@ class ReadOnly(admin.ModelAdmin[Any]):
 
 
 @admin.register(models.Mesh)
-class MeshAdmin(admin.ModelAdmin[models.Mesh]):
+class MeshAdmin(ModelAdmin):
     list_display = ("name", "slug", "platform", "router", "production", "public_url")
     search_fields = ("name", "slug")
     readonly_fields = ("public_url", "created_at")
 
 
 @admin.register(models.Stack)
-class StackAdmin(admin.ModelAdmin[models.Stack]):
+class StackAdmin(ModelAdmin):
     list_display = ("name", "mesh", "kind", "wanted", "phase", "done", "total")
     list_filter = ("phase", "kind")
     search_fields = ("name",)
@@ -70,7 +76,7 @@ class StackAdmin(admin.ModelAdmin[models.Stack]):
 
 
 @admin.register(models.Service)
-class ServiceAdmin(admin.ModelAdmin[models.Service]):
+class ServiceAdmin(ModelAdmin):
     """Settings. Deploys, weights and the switch for automatic deploys are on the dashboard."""
 
     list_display = ("slug", "name", "mesh", "protocol", "stable", "automatic_deploys", "alarm")

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -23,6 +23,12 @@ from rollouts.domain.plan import MAX_HOLD_S, PRESETS, Plan
 from rollouts.errors import InvalidInput
 from rollouts.models import LABEL, Mesh, Service, Version
 from rollouts.web.asks import without_controls
+
+# Generic for the type checker only: Django's class is not.
+if TYPE_CHECKING:
+    ModelForm = forms.ModelForm[Service]
+else:
+    ModelForm = forms.ModelForm
 
 CUSTOM = "custom"
 COMMAND_MAX, WORDS_MAX = 4000, 100
@@ -258,7 +264,7 @@ def variables(text: str) -> dict[str, str]:
     return found
 
 
-class ServiceForm(forms.ModelForm[Service]):
+class ServiceForm(ModelForm):
     """What callers name, how it is checked, watched and rolled out."""
 
     slug = Line(max_length=40, help_text="In addresses of pages: echo-server.")
