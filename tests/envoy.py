@@ -168,7 +168,10 @@ async def grpc_backend(name: str, counted: Counter[str], port: int = 0) -> Async
 async def http_backend(name: str) -> AsyncIterator[int]:
     """An HTTP/1.1 server that answers its name to every request."""
 
+    open_now: set[asyncio.StreamWriter] = set()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_now.add(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 await reader.readuntil(b"\r\n\r\n")
@@ -182,6 +185,10 @@ async def http_backend(name: str) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for writer in open_now:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 class Process:
