@@ -22,7 +22,38 @@ class Pill:
     kind: str
     label: str
 
+    @property
+    def tint(self) -> str:
+        """ok, warn, bad, quiet or "" (in progress): the colour, never without the word."""
+        return _TINTS.get(self.kind, "")
 
+    @property
+    def icon(self) -> str:
+        return _ICONS.get(self.kind, "undo-2")
+
+
+_TINTS = {
+    "succeeded": "ok",
+    "paused": "warn",
+    "waiting": "warn",
+    "requested": "bad",
+    "rolling": "bad",
+    "stuck": "bad",
+    "failed": "bad",
+    "rolled_back": "quiet",
+    "queued": "quiet",
+    "idle": "quiet",
+}
+_ICONS = {
+    "succeeded": "circle-check",
+    "paused": "circle-pause",
+    "waiting": "hand",
+    "failed": "circle-x",
+    "stuck": "triangle-alert",
+    "progress": "loader-circle",
+    "queued": "clock",
+    "idle": "circle",
+}
 IDLE = Pill("idle", "Steady")
 
 

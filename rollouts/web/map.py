@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from rollouts.models import Service, Task
 from rollouts.web.board import VersionLine, lines
@@ -94,7 +95,7 @@ def service_map(facts: Facts) -> Map:
     height = max(box.y + box.height for column in placed for box in column) + PAD
     rate = sum(line.figures.rate or 0.0 for line in shown)
     chain = [column[0] for column in placed[:-1]]
-    arrows = [_link(a, b, rate) for a, b in zip(chain, chain[1:], strict=False)]
+    arrows = [_link(a, b, rate) for a, b in pairwise(chain)]
     arrows += [_split(chain[-1], box, line) for box, line in zip(placed[-1], shown, strict=True)]
     boxes = [box for column in placed for box in column]
     return Map(boxes, arrows, placed[-1][0].right + PAD, height, _sentences(boxes, shown))

@@ -79,7 +79,7 @@ def _forward(facts: Facts) -> Iterator[Row]:
     name = f"Make {new} stable" if last == 100 else f"Shift to 100 %, make {new} stable"
     yield _row(facts, "promote", name, "Every proxy has confirmed 100 %")
     if facts.old is not None and facts.rollout.phase != Phase.FAILED:
-        minutes = _time(facts.service.scale_down_delay_s)
+        minutes = time_text(facts.service.scale_down_delay_s)
         yield from _teardown(facts, facts.old, f"Keep {facts.old.label} warm for {minutes}", False)
 
 
@@ -93,7 +93,7 @@ def _step(facts: Facts, index: int, step: dict[str, Any]) -> Iterator[Row]:
         row = _row(facts, f"hold-{index}", "Wait for approval", _approval(step))
         yield _timed(facts, index, row, step.get("timeout_s"))
     elif step.get("hold_s"):
-        row = _row(facts, f"hold-{index}", f"Bake for {_time(step['hold_s'])}", "")
+        row = _row(facts, f"hold-{index}", f"Bake for {time_text(step['hold_s'])}", "")
         yield _timed(facts, index, row, step["hold_s"])
 
 
@@ -101,7 +101,7 @@ def _approval(step: dict[str, Any]) -> str:
     if not step.get("timeout_s") or step.get("on_timeout") == "wait":
         return "Until a person approves"
     then = {"rollback": "rolls back", "promote": "goes on"}[step.get("on_timeout", "rollback")]
-    return f"At most {_time(step['timeout_s'])}, then it {then}"
+    return f"At most {time_text(step['timeout_s'])}, then it {then}"
 
 
 def _timed(facts: Facts, index: int, row: Row, total: float | None) -> Row:
@@ -141,7 +141,7 @@ def _undo(facts: Facts) -> Iterator[Row]:
         state = "done" if facts.rollout.finished_at else "todo"
         yield Row(0, "keep", kept, "No traffic, until someone destroys it", state, undo=True)
         return
-    delay = _time(facts.service.abort_delay_s)
+    delay = time_text(facts.service.abort_delay_s)
     yield from _teardown(facts, facts.new, f"Keep {facts.new.label} for {delay}", True)
 
 
@@ -182,7 +182,7 @@ def _left_tasks(count: int) -> str:
     return f"{count} task{'' if count == 1 else 's'} left"
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
     """ "10 min", "45 s", "1 h 30 min"."""
     minutes, rest = divmod(int(seconds), 60)
     if rest or not minutes:
