@@ -4,13 +4,62 @@ import re
 import sys
 from pathlib import Path
 
-NAMES = """
-undo-2 pause play chevrons-right octagon-x rocket check x circle circle-dashed loader-circle
-triangle-alert info search sun moon monitor copy download external-link clock server activity layers
-history settings log-out chevron-down chevron-right user link printer wifi-off terminal filter
-keyboard lock minus circle-pause circle-check circle-x refresh-cw eye menu plus trash-2 globe
-network hand shield pencil arrow-right snowflake wrench
-""".split()
+NAMES = [
+    "undo-2",
+    "pause",
+    "play",
+    "chevrons-right",
+    "octagon-x",
+    "rocket",
+    "check",
+    "x",
+    "circle",
+    "circle-dashed",
+    "loader-circle",
+    "triangle-alert",
+    "info",
+    "search",
+    "sun",
+    "moon",
+    "monitor",
+    "copy",
+    "download",
+    "external-link",
+    "clock",
+    "server",
+    "activity",
+    "layers",
+    "history",
+    "settings",
+    "log-out",
+    "chevron-down",
+    "chevron-right",
+    "user",
+    "link",
+    "printer",
+    "wifi-off",
+    "terminal",
+    "filter",
+    "keyboard",
+    "lock",
+    "minus",
+    "circle-pause",
+    "circle-check",
+    "circle-x",
+    "refresh-cw",
+    "eye",
+    "menu",
+    "plus",
+    "trash-2",
+    "globe",
+    "network",
+    "hand",
+    "shield",
+    "pencil",
+    "arrow-right",
+    "snowflake",
+    "wrench",
+]
 SYMBOL = (
     '<symbol id="{name}" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2"'
     ' stroke-linecap="round" stroke-linejoin="round">{body}</symbol>'

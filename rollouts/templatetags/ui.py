@@ -12,11 +12,10 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from rollouts.domain.state import Phase
-from rollouts.models import Version
+from rollouts.models import Rollout, Version
 
 register = template.Library()
-MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 DAY_S, HOUR_S, MINUTE_S = 86_400, 3600, 60
 
 
@@ -93,12 +92,37 @@ def ver(version: Version | None, role: str = "") -> SafeString | str:
     return format_html('<span class="ver s{} {}">{}</span>', version.slot, role, version.label)
 
 
+PILL_ICONS = {
+    "queued": "clock",
+    "progress": "loader-circle",
+    "waiting": "hand",
+    "paused": "circle-pause",
+    "requested": "undo-2",
+    "rolling": "undo-2",
+    "stuck": "triangle-alert",
+    "rolled_back": "undo-2",
+    "succeeded": "circle-check",
+    "failed": "circle-x",
+    "idle": "circle-check",
+}
+
+
+@register.simple_tag
+def pill(kind: str, label: str) -> SafeString:
+    """A state: tint, icon and word. ``kind`` as in ``rollouts.live.pill``."""
+    drawing = icon(PILL_ICONS.get(kind, "info"), "spin" if kind == "progress" else "")
+    return format_html('<span class="pill {}">{}{}</span>', kind, drawing, label)
+
+
+@register.simple_tag
+def took(rollout: Rollout) -> str:
+    """How long a finished rollout took; "—" while it is under way."""
+    if rollout.finished_at is None:
+        return "—"
+    return dur((rollout.finished_at - rollout.created_at).total_seconds())
+
+
 @register.filter
-def pill(phase: str) -> str:
-    """The tint of a phase: ok, warn, bad, quiet or "" (in progress)."""
-    return {
-        Phase.SUCCEEDED: "ok",
-        Phase.ROLLING_BACK: "bad",
-        Phase.ROLLED_BACK: "quiet",
-        Phase.FAILED: "bad",
-    }.get(Phase(phase), "")
+def slot(version: Version) -> int:
+    """The number of a version's colour, 1–5, for a class."""
+    return version.slot

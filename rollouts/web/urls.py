@@ -1,10 +1,22 @@
-"""Every URL of the dashboard."""
+"""Every URL of the dashboard, one line each."""
 
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from rollouts.web import deploy, infrastructure, services
+from rollouts.web import (
+    deploy,
+    history,
+    infrastructure,
+    pages,
+    rollout,
+    services,
+    session,
+    stream,
+)
 
 urlpatterns = [
+    path("", pages.services, name="services"),
+    path("services/parts/", pages.services_parts, name="services-parts"),
     path("services/add/", services.add, name="service-add"),
     path("services/<slug:slug>/", services.service, name="service"),
     path("services/<slug:slug>/edit/", services.edit, name="service-edit"),
@@ -17,16 +29,31 @@ urlpatterns = [
         services.version_act,
         name="version-act",
     ),
+    path("rollouts/", history.history, name="rollouts"),
+    path("rollouts/<int:pk>/", rollout.page, name="rollout"),
+    path("rollouts/<int:pk>/parts/", rollout.parts, name="rollout-parts"),
+    path("rollouts/<int:pk>/series.json", rollout.series, name="series"),
+    path("rollouts/<int:pk>/status.json", rollout.status, name="status"),
+    path("rollouts/<int:pk>/split.svg", rollout.split, name="split"),
+    path("rollouts/<int:pk>/report/", rollout.report, name="report"),
+    path("rollouts/<int:pk>/<slug:verb>/", rollout.act, name="rollout-act"),
+    path("events/", stream.events, name="events"),
     path("infrastructure/", infrastructure.infrastructure, name="infrastructure"),
-    path("infrastructure/stacks/<slug:name>/", infrastructure.stack, name="stack"),
+    path("infrastructure/stacks/<str:name>/", infrastructure.stack, name="stack"),
     path(
-        "infrastructure/stacks/<slug:name>/create/",
+        "infrastructure/stacks/<str:name>/create/",
         infrastructure.stack_create,
         name="stack-create",
     ),
     path(
-        "infrastructure/stacks/<slug:name>/delete/",
+        "infrastructure/stacks/<str:name>/delete/",
         infrastructure.stack_delete,
         name="stack-delete",
     ),
+    path("audit/", history.audit, name="audit"),
+    path("account/", session.account, name="account"),
+    path("login/", session.SignIn.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("enter/<str:token>/", session.enter, name="enter"),
+    path("healthz", session.healthz, name="healthz"),
 ]

@@ -112,16 +112,17 @@
   }
 
   async function done(response, text) {
-    const next = response.headers.get("HX-Redirect") || (response.redirected ? response.url : "");
+    const told = response.headers.get("HX-Redirect");
+    const followed = response.redirected ? new URL(response.url) : null;
     dialog.close();
-    if (next && new URL(next, location.href).pathname !== location.pathname) {
-      location.assign(next);
+    if (told || (followed && followed.pathname !== location.pathname)) {
+      location.assign(told || followed.href);
       return;
     }
     if (text.includes("<hx-partial")) {
       await window.htmx.swap({ text, swap: "none", target: document.body, sourceElement: document.body });
     }
-    document.dispatchEvent(new CustomEvent("acted", { detail: { redirected: Boolean(next) } }));
+    document.dispatchEvent(new Event("acted"));
     announce("Requested.");
   }
 
