@@ -70,7 +70,7 @@ def processes() -> list[Process]:
         Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT),
         Process("worker", _celery("worker", "-P", "threads", "-c", "4", "--without-gossip",
                                   "--without-mingle", "--without-heartbeat"), cwd=base),
-        Process("beat", _celery("beat", "--max-interval", "0.5"), cwd=base),
+        Process("beat", _celery("beat", "--max-interval", "1"), cwd=base),
         Process("sampler", _manage("sampler"), cwd=base),
         _web(base),
     ]  # fmt: skip
