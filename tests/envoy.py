@@ -25,6 +25,11 @@ from rollouts.xds.snapshot import Address
 SAY = "/echo.Echo/Say"
 
 
+def as_it_is(body: bytes) -> bytes:
+    """A serialiser for messages that are bytes already."""
+    return body
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -232,7 +237,7 @@ class Caller:
                 ("grpc.max_reconnect_backoff_ms", 200),
             ],
         )
-        self._say = self._channel.unary_unary(SAY)
+        self._say = self._channel.unary_unary(SAY, as_it_is, as_it_is)
         self.tally = Tally()
 
     async def say(self, timeout_s: float = 5.0) -> str:
@@ -273,7 +278,7 @@ class Caller:
             await asyncio.gather(*calls)
 
     async def close(self) -> None:
-        await self._channel.close()
+        await self._channel.close(None)
 
 
 async def _serve(name: str, port: int) -> None:

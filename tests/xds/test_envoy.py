@@ -14,8 +14,10 @@ from rollouts.errors import InvalidInput
 from rollouts.xds import lastgood
 from rollouts.xds.snapshot import Endpoint, Snapshot, snapshot
 from rollouts.xds.types import ROUTES
-from tests.envoy import Envoy, Process, free_port, http_backend, until
+from tests.envoy import Envoy, Process, as_it_is, free_port, http_backend, until
 from tests.xds.shop import NAME, NEW, OLD, mesh, service, target
+
+SYNC = "/meshui.control.v1.ControlPlane/Sync"
 
 pytestmark = pytest.mark.envoy
 
@@ -241,7 +243,7 @@ async def fetch(port, path):
 async def test_sync_says_what_every_proxy_has_confirmed(world):
     await running(world)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{world.port}") as channel:
-        sync = channel.unary_unary("/meshui.control.v1.ControlPlane/Sync")
+        sync = channel.unary_unary(SYNC, as_it_is, as_it_is)
         asked = {"mesh": "shop", "service": NAME, "generation": 1, "wait_ms": 2000}
         answer = json.loads(await sync(json.dumps(asked).encode()))
         assert answer["generation"] == 1

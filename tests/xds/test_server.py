@@ -8,6 +8,7 @@ import grpc
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
+from rollouts.xds.proxies import ProxyState
 from rollouts.xds.server import ADS_SERVICE, ControlPlane
 from rollouts.xds.snapshot import snapshot
 from rollouts.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
@@ -20,29 +21,41 @@ ASKED = {CLUSTER: [], ENDPOINTS: [OLD, NEW], LISTENER: [], ROUTES: ["egress"]}
 
 async def speak(port, node, *, answers=True):
     """Subscribe to everything and accept (or leave unanswered) whatever comes, until cancelled."""
+    said: asyncio.Queue[DiscoveryRequest] = asyncio.Queue()
+    for kind, names in ASKED.items():
+        said.put_nowait(DiscoveryRequest(type_url=kind, resource_names=names))
     async with grpc.aio.insecure_channel(
         f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
     ) as channel:
-        stream = channel.stream_stream(
-            f"/{ADS_SERVICE}/StreamAggregatedResources",
-            request_serializer=DiscoveryRequest.SerializeToString,
-            response_deserializer=DiscoveryResponse.FromString,
-        )()
-        for kind, names in ASKED.items():
-            first = DiscoveryRequest(type_url=kind, resource_names=names)
-            if kind == CLUSTER:
-                first.node.id, first.node.cluster = node, "shop"
-            await stream.write(first)
-        while (response := await stream.read()) is not grpc.aio.EOF:
+        async for response in ads(channel)(requests(said, node)):
             if answers:
-                await stream.write(
-                    DiscoveryRequest(
-                        type_url=response.type_url,
-                        resource_names=ASKED[response.type_url],
-                        version_info=response.version_info,
-                        response_nonce=response.nonce,
-                    )
-                )
+                said.put_nowait(accept(response))
+
+
+def ads(channel):
+    return channel.stream_stream(
+        f"/{ADS_SERVICE}/StreamAggregatedResources",
+        DiscoveryRequest.SerializeToString,
+        DiscoveryResponse.FromString,
+    )
+
+
+async def requests(said, node, of="shop"):
+    """Only the first request names the node."""
+    first = await said.get()
+    first.node.id, first.node.cluster = node, of
+    yield first
+    while True:
+        yield await said.get()
+
+
+def accept(response):
+    return DiscoveryRequest(
+        type_url=response.type_url,
+        resource_names=ASKED[response.type_url],
+        version_info=response.version_info,
+        response_nonce=response.nonce,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -56,6 +69,12 @@ async def proxies(port, *nodes, answers=True):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class Plane(ControlPlane):
+    """With its port at hand."""
+
+    port = 0
+
+
 class Clock:
     def __init__(self):
         self.at = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,7 +85,7 @@ class Clock:
 
 @pytest.fixture
 async def plane():
-    made = ControlPlane(now=Clock())
+    made = Plane(now=Clock())
     made.port = await made.start("127.0.0.1:0")
     try:
         yield made
@@ -116,7 +135,7 @@ async def test_a_proxy_that_left_is_remembered_for_a_minute(plane):
 
 
 async def test_every_change_of_a_proxy_is_told(plane):
-    told = []
+    told: list[ProxyState] = []
     plane._on_change = told.append
     plane.set_snapshot("shop", snapshot(MESH))
     async with proxies(plane.port, "n1"):
@@ -127,9 +146,9 @@ async def test_every_change_of_a_proxy_is_told(plane):
 
 
 async def test_a_proxy_without_a_mesh_is_sent_away(plane):
+    said: asyncio.Queue[DiscoveryRequest] = asyncio.Queue()
+    said.put_nowait(DiscoveryRequest(type_url=CLUSTER))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:
-        stream = channel.stream_stream(f"/{ADS_SERVICE}/StreamAggregatedResources")()
-        await stream.write(DiscoveryRequest(type_url=CLUSTER).SerializeToString())
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stream.read()
+            await anext(aiter(ads(channel)(requests(said, "n1", of=""))))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollouts.xds.snapshot import Snapshot
-from rollouts.xds.streams import History, Request, Stream
+from rollouts.xds.streams import History, Request, Response, Stream
 from rollouts.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 
@@ -36,7 +36,7 @@ class Proxy:
     versions: dict[str, str] = field(default_factory=dict)
     clusters: set[str] = field(default_factory=set)
     routes: str = ""
-    inbox: list = field(default_factory=list)
+    inbox: list[Response] = field(default_factory=list)
     log: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
     def connect(self) -> None:
@@ -44,7 +44,7 @@ class Proxy:
             self.ask(kind, names)
 
     def subscribed(self) -> dict[str, frozenset[str]]:
-        asked = {CLUSTER: frozenset(), LISTENER: frozenset()}
+        asked: dict[str, frozenset[str]] = {CLUSTER: frozenset(), LISTENER: frozenset()}
         if ENDPOINTS in self.versions or self.clusters:
             asked[ENDPOINTS] = frozenset(self.clusters)
         if LISTENER in self.versions:
@@ -83,6 +83,10 @@ class Proxy:
                 # Answering what is still unread would acknowledge it.
                 if not any(r.type_url == other for r in self.inbox):
                     self.ask(other, wanted, nonce)
+
+    def is_synced(self) -> bool:
+        target = self.stream.target
+        return target is not None and self.stream.synced(target)
 
     def run(self) -> None:
         while self.inbox:
@@ -129,7 +133,7 @@ def test_a_removed_cluster_stays_until_the_routes_have_left_it():
     proxy.take(first)
     proxy.run()
     assert proxy.log[1] == (CLUSTER, ("a",))
-    assert proxy.stream.synced(proxy.stream.target)
+    assert proxy.is_synced()
 
 
 def test_a_refused_route_keeps_the_clusters_it_still_uses():
@@ -149,7 +153,7 @@ def test_what_was_refused_is_reported_and_not_sent_again():
     assert proxy.stream.nack() == "It refused the clusters: no, thanks"
     assert [kind for kind, _ in proxy.log].count(CLUSTER) == 1
     assert ROUTES not in [kind for kind, _ in proxy.log]
-    assert not proxy.stream.synced(proxy.stream.target)
+    assert not proxy.is_synced()
 
 
 def test_a_refused_cluster_does_not_stand_in_the_way_of_a_rollback():
@@ -211,7 +215,7 @@ def test_a_proxy_that_reconnects_keeps_a_removed_cluster_until_its_routes_left()
     proxy.connect()
     proxy.run()
     assert proxy.clusters == {"a"}
-    assert proxy.stream.synced(proxy.stream.target)
+    assert proxy.is_synced()
 
 
 def test_types_that_are_not_served_are_not_answered():
@@ -266,4 +270,4 @@ def test_a_route_never_points_at_nothing_and_no_generation_goes_back(walk):
     proxy.refuses = set()
     proxy.run()
     if proxy.stream.target is not None and not proxy.stream.nack():
-        assert proxy.stream.synced(proxy.stream.target)
+        assert proxy.is_synced()
