@@ -40,6 +40,7 @@ _IMAGE = re.compile(
     re.A,
 )
 PLACEHOLDERS = ("port", "python")
+RESERVED = ("add", "parts")
 
 
 class Line(forms.CharField):
@@ -326,6 +327,15 @@ class ServiceForm(ModelForm):
         for name, label in LABELS.items():
             if name in self.fields:
                 self.fields[name].label = label
+
+    def clean_slug(self) -> str:
+        slug = str(self.cleaned_data["slug"])
+        if slug in RESERVED:
+            raise ValidationError(f"{slug} is the address of a page. Choose another name.")
+        return slug
+
+    def clean_public_prefix(self) -> str:
+        return _path(str(self.cleaned_data["public_prefix"]))
 
     def clean_health_path(self) -> str:
         return _path(str(self.cleaned_data["health_path"]))
