@@ -29,8 +29,8 @@ class Question:
 def _rollback(b: Board) -> Words:
     f, new = b.facts, b.facts.new.label
     if f.old is None:
-        lines = (f"{new} takes no traffic any more: there is no older version to serve it.",)
-        return Words(f"Stop {f.service.slug} {new}?", f"Stop {new} now", (*lines, _off(b)))
+        gone = f"{new} takes no traffic any more: there is no older version to serve it."
+        return Words(f"Stop {f.service.slug} {new}?", f"Stop {new} now", (gone, _off(b)))
     old = f.old
     lines = (
         f"Sends 100 % of traffic to {old.label} at once (about 2 s). {old.label} has "

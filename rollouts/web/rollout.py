@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -67,7 +68,7 @@ def _span(request: HttpRequest) -> str:
 
 
 def _clock(t: float) -> str:
-    return f"{timezone.datetime.fromtimestamp(t, timezone.get_default_timezone()):%H:%M}"
+    return f"{datetime.fromtimestamp(t, UTC):%H:%M}"
 
 
 def _context(look: _Look) -> dict[str, Any]:

@@ -53,9 +53,9 @@ async def events(request: HttpRequest) -> HttpResponseBase:
     except InvalidInput as error:
         return _refuse(400, str(error))
     live = hub()
-    missing = await live.read(_missing, topics)
-    if missing:
-        return _refuse(404, f"There is no {missing}.")
+    topics = await live.read(_existing, topics)
+    if not topics:
+        return _refuse(404, "There is nothing by that name any more.")
     if _open[user.pk] >= MOST_STREAMS:
         return _refuse(429, f"You have {MOST_STREAMS} live pages open already. Close some.")
     chunks = _until_signed_out(live, topics, seen, user.pk, request.session.session_key or "")
@@ -101,13 +101,15 @@ def still_signed_in(session: str, user: int) -> bool:
     return constant_time_compare(store.get(HASH_SESSION_KEY, ""), found.get_session_auth_hash())
 
 
-def _missing(topics: frozenset[str]) -> str:
-    """The first topic that names nothing, as words; empty when all exist."""
-    finders = {"rollout": Rollout.objects, "service": Service.objects}
-    for topic in sorted(topics):
-        kind, key = key_of(topic)
-        if kind in finders and not finders[kind].filter(pk=int(key)).exists():
-            return f"{kind} {key}"
-        if kind == "stack" and not Stack.objects.filter(name=key).exists():
-            return f"stack {key}"
-    return ""
+def _existing(topics: frozenset[str]) -> frozenset[str]:
+    """The topics that name something; one page of a deleted thing must not silence the others."""
+    return frozenset(topic for topic in topics if _exists(topic))
+
+
+def _exists(topic: str) -> bool:
+    kind, key = key_of(topic)
+    if kind == "rollout":
+        return Rollout.objects.filter(pk=int(key)).exists()
+    if kind == "service":
+        return Service.objects.filter(pk=int(key)).exists()
+    return kind == "services" or Stack.objects.filter(name=key).exists()
