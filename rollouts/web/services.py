@@ -20,10 +20,13 @@ from django.views.decorators.http import require_GET, require_http_methods
 from rollouts import actions, doors
 from rollouts.actions import Ask
 from rollouts.domain.plan import PRESETS
+from rollouts.domain.state import Phase
 from rollouts.errors import InvalidInput
 from rollouts.models import Mesh, Rollout, Service, Task, Version
 from rollouts.web.asks import answers_refusals, ask, groups_with, new_request_id, split_of
+from rollouts.web.facts import read_facts
 from rollouts.web.forms import ServiceForm, VersionForm
+from rollouts.web.map import service_map
 from rollouts.web.preview import duration, usual_start_s
 
 OLD_SHOWN, ROLLOUTS_SHOWN = 10, 10
@@ -39,6 +42,7 @@ class Row:
     tasks: list[Task]
     way_back: str
     may_return: bool
+    may_deploy: bool
     may_destroy: bool
 
     @property
@@ -62,7 +66,9 @@ def service(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _context(request: HttpRequest, found: Service) -> dict[str, Any]:
     live = found.live_rollout()
+    newest = found.rollouts.select_related("service", "to_version", "from_version").first()
     return {
+        "map": service_map(read_facts(newest, timezone.now())) if newest else None,
         "service": found,
         "live": live,
         "rows": rows(found, live),
@@ -81,7 +87,7 @@ def _context(request: HttpRequest, found: Service) -> dict[str, Any]:
 
 def rows(found: Service, live: Rollout | None) -> list[Row]:
     """Every version that has tasks or requests, and the newest others."""
-    usual = usual_start_s(found)
+    usual, served = usual_start_s(found), _served(found)
     shown, old = [], 0
     for version in found.versions.prefetch_related("tasks"):
         version.service = found
@@ -89,8 +95,21 @@ def rows(found: Service, live: Rollout | None) -> list[Row]:
         here = version.pk == found.stable_id or version.count or found.weight_of(version.pk)
         if here or tasks or old < OLD_SHOWN:
             old += not (here or tasks)
-            shown.append(_row(found, live, version, tasks, usual))
+            row = _row(found, live, version, tasks, usual)
+            shown.append(row if version.pk in served else _without_way_back(row))
     return shown
+
+
+def _served(found: Service) -> set[int]:
+    """Versions that were stable once: only to those is there a way back."""
+    finished = found.rollouts.filter(phase=Phase.SUCCEEDED).values_list("to_version", flat=True)
+    came_from = found.rollouts.values_list("from_version", flat=True)
+    return {pk for pk in (*finished, *came_from) if pk is not None}
+
+
+def _without_way_back(row: Row) -> Row:
+    """For a version that never served everybody: it is deployed, not rolled back to."""
+    return replace(row, way_back="", may_return=False, may_deploy=row.may_return)
 
 
 def _row(
@@ -105,6 +124,7 @@ def _row(
         tasks=tasks,
         way_back="" if stable else way_back(found, version, tasks, usual),
         may_return=idle and found.stable_id is not None,
+        may_deploy=False,
         may_destroy=idle and bool(version.count) and version.destroy_requested_at is None,
     )
 
@@ -138,6 +158,7 @@ def settings_of(found: Service) -> list[tuple[str, str]]:
     plan = PRESETS[found.default_plan].name if found.default_plan in PRESETS else found.default_plan
     path = found.health_path if found.health_kind == "http" else ""
     health = f"{found.get_health_kind_display()} {path}".strip()
+    sampler = f"{found.sample_rate:g} a second of {found.sample_path}"
     return [
         ("Host name", found.name),
         ("Protocol", found.get_protocol_display()),
@@ -146,7 +167,7 @@ def settings_of(found: Service) -> list[tuple[str, str]]:
         ("Health check", health),
         ("Request time-out", f"{found.timeout_s:g} s"),
         ("Calls may be repeated", "yes" if found.idempotent else "no"),
-        ("Sampler", f"{found.sample_rate:g} a second of {found.sample_path or 'nothing'}"),
+        ("Sampler", sampler if found.sample_path and found.sample_rate else "off"),
         ("Default plan", plan),
         ("Start deadline", duration(found.start_deadline_s)),
         ("Old version kept for", duration(found.scale_down_delay_s)),

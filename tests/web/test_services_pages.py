@@ -136,5 +136,5 @@ def test_a_dialog_gets_the_question_only(operator, world):
 def test_the_page_reads_a_fixed_number_of_rows(operator, world, django_assert_max_num_queries):
     for number in range(3, 30):
         world.service.versions.create(number=number, label=f"2.{number}", digest="sha256:1")
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(18):
         operator.get("/services/echo-server/")

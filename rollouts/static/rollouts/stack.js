@@ -15,6 +15,14 @@
   document.addEventListener("mesh:changed", (event) => {
     if (part && event.detail.topic === part.dataset.topic) refresh();
   });
+  // A beat carries the revision of each topic: one that was missed is made up for here.
+  let seen;
+  document.addEventListener("mesh:beat", (event) => {
+    const revision = part && event.detail.topics && event.detail.topics[part.dataset.topic];
+    if (!revision || revision === seen) return;
+    seen = revision;
+    refresh();
+  });
   if (part && part.dataset.poll) {
     setInterval(() => { if (!document.hidden) refresh(); }, part.dataset.poll * 1000);
   }
