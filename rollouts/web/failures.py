@@ -28,4 +28,4 @@ def broken(request: HttpRequest) -> HttpResponse:
     name = id_of(request)
     logger.error("request_id=%s %s %s failed", name, request.method, request.path)
     # Rendered without the request: context processors may ask the database again.
-    return render(None, "500.html", {"request_id": name}, status=500)  # type: ignore[arg-type]
+    return render(None, "500.html", {"request_id": name}, status=500)

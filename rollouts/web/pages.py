@@ -117,7 +117,7 @@ def _row(
 
 def _pill(service: Service, rollout: Rollout | None) -> Pill:
     if rollout is None:
-        return Pill("queued", "Nothing deployed")
+        return IDLE if service.weights else Pill("queued", "Nothing deployed")
     if rollout.is_live or Phase(rollout.phase) is not Phase.SUCCEEDED:
         return pill_of(rollout, weight=service.weight_of(rollout.to_version_id))
     return IDLE
@@ -137,7 +137,7 @@ def _split(
 
 def _context(request: HttpRequest) -> dict[str, object]:
     page = page_of(request, by_need())
-    ranks = Counter(by_need().values_list("rank", flat=True))
+    ranks = Counter(row["rank"] for row in by_need().values())
     return {
         "page": page,
         "rows": rows_of(list(page), timezone.now().timestamp()),

@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
 from django.db import DatabaseError, connection, transaction
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -131,12 +131,14 @@ def first_administrator() -> User:
 @require_http_methods(["GET", "HEAD", "POST"])
 def account(request: HttpRequest) -> HttpResponse:
     """How pages look for this browser (cookies), and the password."""
-    user = User.objects.get(pk=request.user.pk)
+    user = get_object_or_404(User, username=request.user.get_username())
     kind = PasswordChangeForm if user.has_usable_password() else SetPasswordForm
     changing = request.method == "POST" and "new_password1" in request.POST
     if request.method == "POST" and not changing:
         return _keep_settings(request)
     form = kind(user, request.POST if changing else None)
+    for field in form.fields.values():
+        field.widget.attrs.pop("autofocus", None)
     if changing and form.is_valid():
         form.save()
         update_session_auth_hash(request, user)

@@ -39,14 +39,14 @@ urlpatterns = [
     path("rollouts/<int:pk>/<slug:verb>/", rollout.act, name="rollout-act"),
     path("events/", stream.events, name="events"),
     path("infrastructure/", infrastructure.infrastructure, name="infrastructure"),
-    path("infrastructure/stacks/<str:name>/", infrastructure.stack, name="stack"),
+    path("infrastructure/stacks/<slug:name>/", infrastructure.stack, name="stack"),
     path(
-        "infrastructure/stacks/<str:name>/create/",
+        "infrastructure/stacks/<slug:name>/create/",
         infrastructure.stack_create,
         name="stack-create",
     ),
     path(
-        "infrastructure/stacks/<str:name>/delete/",
+        "infrastructure/stacks/<slug:name>/delete/",
         infrastructure.stack_delete,
         name="stack-delete",
     ),
