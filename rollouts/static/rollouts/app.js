@@ -167,7 +167,7 @@
   }
 
   // ---- keys: single letters that open things and never act; off while typing and in dialogs
-  let goPressedAt = 0;
+  let goPressedAt = -Infinity;
   const KEYS = { r: "r", p: "p", P: "Shift+P", f: "f" };
 
   function isTyping(event) {
@@ -179,7 +179,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]") || isTyping(event)) return;
     const key = event.key;
     if (performance.now() - goPressedAt < 900) {
-      goPressedAt = 0;
+      goPressedAt = -Infinity;
       if (key === "s") location.assign(services);
       if (key === "r") location.assign(rollouts);
       return;
