@@ -174,6 +174,8 @@ def _store_versions(before: ServiceState, after: ServiceState) -> None:
                 retire_left=version.retire_left,
                 drain_left=version.drain_left,
             )
+        if before.versions[pk].destroy and not version.destroy:
+            Version.objects.filter(pk=pk).update(destroy_requested_at=None)
 
 
 def _store_rollout(rollout: Rollout, before: ServiceState, after: ServiceState, at: Moment) -> None:

@@ -1,0 +1,114 @@
+"""Stacks: steps, logs, failures, wishes that change under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rollouts import actions, provision
+from rollouts.errors import ActionRefused, ProvisionerError
+from rollouts.models import Event, Mesh, Stack, StackEvent
+from rollouts.stacks import base
+from rollouts.stacks.base import Change, Line, Progress
+
+STEPS = ("network", "proxy", "endpoint")
+
+
+class FakeProvisioner:
+    """Three resources, one a call; ``broken`` is the error of the second."""
+
+    broken: ProvisionerError | None = None
+
+    def preview(self, stack: Stack) -> Sequence[Change]:
+        return [Change("create", step, "Fake") for step in STEPS]
+
+    def advance(self, stack: Stack) -> Progress:
+        present = stack.wanted == Stack.PRESENT
+        working, end = ("creating", "ready") if present else ("deleting", "absent")
+        done = stack.done if stack.step.startswith(f"{working}-{stack.attempt}") else 0
+        if done == 1 and self.broken is not None:
+            raise self.broken
+        line = Line(STEPS[done], "Fake", "CREATE_COMPLETE")
+        phase = end if done + 1 == len(STEPS) else working
+        outputs = {"endpoint": "http://127.0.0.1:1"} if phase == "ready" else {}
+        step = f"{working}-{stack.attempt}:{done + 1}"
+        return Progress(phase, step, done + 1, len(STEPS), (line,), outputs)
+
+
+@pytest.fixture
+def stack(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    monkeypatch.setitem(base.REGISTRY, "fake", f"{__name__}.FakeProvisioner")
+    monkeypatch.setattr(FakeProvisioner, "broken", None)
+    return Stack.objects.create(mesh=mesh, name="shop", kind="fake")
+
+
+def test_a_wished_stack_becomes_ready_with_its_log(stack: Stack, ask: Any, clock: Any) -> None:
+    actions.request_provision(stack, ask=ask())
+    assert provision.tick_due(clock.moment) == 1
+    stack.refresh_from_db()
+    assert (stack.phase, stack.done, stack.total) == ("ready", 3, 3)
+    resources = StackEvent.objects.order_by("id").values_list("resource", flat=True)
+    assert tuple(resources) == STEPS
+    stack.mesh.refresh_from_db()
+    assert stack.mesh.public_url == "http://127.0.0.1:1"
+    assert stack.wake_at is None
+
+
+def test_a_passing_failure_is_tried_again(
+    stack: Stack, ask: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeProvisioner, "broken", ProvisionerError("Nobody answers."))
+    actions.request_provision(stack, ask=ask())
+    provision.tick_due(clock.moment)
+    stack.refresh_from_db()
+    assert (stack.phase, stack.done, stack.reason) == ("creating", 1, "Nobody answers.")
+    monkeypatch.setattr(FakeProvisioner, "broken", None)
+    provision.tick_due(clock.pass_(1))
+    stack.refresh_from_db()
+    assert (stack.phase, stack.reason) == ("ready", "")
+
+
+def test_a_lasting_failure_ends_in_failed_and_can_be_asked_for_again(
+    stack: Stack, ask: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ProvisionerError("The port is taken.", permanent=True)
+    monkeypatch.setattr(FakeProvisioner, "broken", broken)
+    actions.request_provision(stack, ask=ask())
+    provision.tick_due(clock.moment)
+    stack.refresh_from_db()
+    assert (stack.phase, stack.reason) == ("failed", "The port is taken.")
+    assert Event.objects.filter(verb="stack-failed", severity="error").exists()
+    monkeypatch.setattr(FakeProvisioner, "broken", None)
+    actions.request_provision(stack, ask=ask())
+    provision.tick_due(clock.moment)
+    stack.refresh_from_db()
+    assert stack.phase == "ready"
+
+
+def test_a_ready_stack_is_not_made_again(stack: Stack, ask: Any, clock: Any) -> None:
+    actions.request_provision(stack, ask=ask())
+    provision.tick_due(clock.moment)
+    with pytest.raises(ActionRefused, match="ready already"):
+        actions.request_provision(stack, ask=ask())
+
+
+def test_destroying_takes_the_endpoint_away(stack: Stack, ask: Any, clock: Any) -> None:
+    actions.request_provision(stack, ask=ask())
+    provision.tick_due(clock.moment)
+    actions.request_deprovision(stack, typed_name="shop", ask=ask())
+    provision.tick_due(clock.moment)
+    stack.refresh_from_db()
+    assert (stack.phase, stack.outputs) == ("absent", {})
+    stack.mesh.refresh_from_db()
+    assert stack.mesh.public_url == ""
+
+
+def test_a_late_worker_does_not_write_over_a_newer_wish(stack: Stack, ask: Any, clock: Any) -> None:
+    actions.request_provision(stack, ask=ask())
+    late = Stack.objects.select_related("mesh").get(pk=stack.pk)
+    progress = FakeProvisioner().advance(late)
+    Stack.objects.filter(pk=stack.pk).update(attempt=2, wanted=Stack.ABSENT)
+    assert provision._store(late, progress, clock.moment) is False
+    assert not StackEvent.objects.exists()
