@@ -238,8 +238,8 @@ class RolloutAdmin(ReadOnly):
             messages.error(request, str(error))
             return back
         LogEntry.objects.log_actions(
-            request.user.pk,
-            models.Rollout.objects.filter(pk=rollout.pk),
+            asked.by.pk,
+            [rollout],
             CHANGE,
             change_message=f"Asked for a rollback. {asked.reason}".strip(),
             single_object=True,

@@ -1,4 +1,4 @@
-"""Infrastructure: meshes, their stacks, the proxies and the parts of meshui.
+"""Infrastructure: meshes, their stacks, their proxies, and the parts of meshui.
 
 Views of ``web.urls``. They read rows, ask the provisioner for a preview, and pass wishes on
 through ``doors``; a worker creates and destroys.
