@@ -40,17 +40,21 @@ class Row:
         return (self.rollout if live and self.rollout else self.service).get_absolute_url()
 
 
-def by_need() -> QuerySet[Service]:
-    """Every service: alarms and approvals first, then rollouts under way, then by name."""
+def _rank() -> Case:
+    """Alarms, approvals and pauses, then rollouts under way, then the rest."""
     live = Rollout.objects.live().filter(service=OuterRef("pk"))
     waits = Q(stage=Stage.APPROVAL, phase=Phase.PROGRESSING) | Q(paused=True)
-    rank = Case(
+    return Case(
         When(~Q(alarm="") | Exists(live.filter(waits)), then=Value(NEEDS)),
         When(Exists(live), then=Value(MOVES)),
         default=Value(RESTS),
         output_field=IntegerField(),
     )
-    return Service.objects.annotate(rank=rank).select_related("mesh").order_by("rank", "slug")
+
+
+def by_need() -> QuerySet[Service]:
+    """Every service, what needs a person first, then by name."""
+    return Service.objects.annotate(rank=_rank()).select_related("mesh").order_by("rank", "slug")
 
 
 def rows_of(services: Sequence[Service], now: float) -> list[Row]:
@@ -137,7 +141,7 @@ def _split(
 
 def _context(request: HttpRequest) -> dict[str, object]:
     page = page_of(request, by_need())
-    ranks = Counter(row["rank"] for row in by_need().values())
+    ranks = Counter(Service.objects.annotate(rank=_rank()).values_list("rank", flat=True))
     return {
         "page": page,
         "rows": rows_of(list(page), timezone.now().timestamp()),
