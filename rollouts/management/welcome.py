@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import DatabaseError
 
 from rollouts import clock
 from rollouts.models import Stack
-from rollouts.web.session import make_link
+from rollouts.web.first_login import make_link
 
 POLL_S = 0.3
 
@@ -22,11 +23,16 @@ def dashboard() -> str:
 
 def sign_in_lines() -> Iterator[str]:
     """A one-time link while nobody has signed in yet, else just the address."""
-    link = make_link(clock.moment().now)
     yield ""
     yield f"  Dashboard   {dashboard()}"
-    if link:
+    if not _somebody_can_sign_in():
+        link = make_link(clock.moment().now)
         yield f"  Sign in     {dashboard()}{link}   (once, within an hour)"
+
+
+def _somebody_can_sign_in() -> bool:
+    administrators = User.objects.filter(is_active=True, is_superuser=True)
+    return any(user.has_usable_password() for user in administrators)
 
 
 def mesh_lines() -> Iterator[str]:

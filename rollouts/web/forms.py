@@ -21,7 +21,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from rollouts.domain import plan as plans
 from rollouts.domain.plan import MAX_HOLD_S, PRESETS, Plan
 from rollouts.errors import InvalidInput
-from rollouts.models import LABEL, Mesh, Service, Version
+from rollouts.models import Mesh, Service, Version
+from rollouts.models.mesh import LABEL
 from rollouts.web.asks import without_controls
 
 # Generic for the type checker only: Django's class is not.

@@ -1,0 +1,29 @@
+"""The nouns. Rows' rules live on their QuerySets; every column has one writer.
+
+Columns marked *wish* are written by ``actions`` only, those marked *machine* by ``reconcile`` only.
+"""
+
+from rollouts.models.facts import Acknowledgement, Event, Heartbeat, Proxy, Task
+from rollouts.models.mesh import Mesh, Stack, StackEvent
+from rollouts.models.rollout import Rollout, Route, StepRecord
+from rollouts.models.service import Service, Version, json_weights
+from rollouts.models.traffic import Sample, TrafficBucket
+
+__all__ = [
+    "Acknowledgement",
+    "Event",
+    "Heartbeat",
+    "Mesh",
+    "Proxy",
+    "Rollout",
+    "Route",
+    "Sample",
+    "Service",
+    "Stack",
+    "StackEvent",
+    "StepRecord",
+    "Task",
+    "TrafficBucket",
+    "Version",
+    "json_weights",
+]
