@@ -177,7 +177,7 @@ def _place(columns: Sequence[Sequence[Box]]) -> list[list[Box]]:
             boxes.append(Box(box.title, box.note, chips, x, y, box.slot, box.role, box.warn))
             y += box.height + 24
         placed.append(boxes)
-        x += COLUMN + (GAP * 2 if column is columns[-2] else GAP // 2)
+        x += COLUMN + (GAP * 3 if column is columns[-2] else GAP // 2)
     return placed
 
 
@@ -189,8 +189,8 @@ def _link(a: Box, b: Box, rate: float) -> Arrow:
 def _split(a: Box, b: Box, line: VersionLine) -> Arrow:
     """To one version: desired and observed share, and requests a second."""
     start, end = a.right, b.x - 8
-    bend = (start + end) // 2
-    path = f"M{start} {a.middle}C{bend} {a.middle} {bend} {b.middle} {end} {b.middle}"
+    # The curve is flat by the time it reaches its label.
+    path = f"M{start} {a.middle}C{start + 60} {a.middle} {start + 20} {b.middle} {end} {b.middle}"
     seen = line.figures.observed
     observed = "—" if seen is None else f"{seen:.1f} %"
     rate = "" if line.figures.rate is None else f"{line.figures.rate:.1f} req/s"

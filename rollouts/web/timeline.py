@@ -159,7 +159,10 @@ def _teardown(facts: Facts, version: Version, name: str, undo: bool) -> Iterator
     row = facts.versions.get(version.pk, version)
     drain = f"Drain and destroy {row.label}"
     note = f"{facts.service.drain_s} s to finish what it has, then its tasks stop"
-    over = facts.rollout.finished_at is not None
+    # What a rollback undoes never retires the version it goes back to.
+    over = facts.rollout.finished_at is not None and (
+        undo or facts.rollout.phase == Phase.SUCCEEDED
+    )
     left_tasks = len(facts.tasks_of(row.pk))
     wait = Row(0, "warm", name, "No traffic, ready to take it back", undo=undo)
     end = Row(0, "drain", drain, note, undo=undo)
