@@ -58,6 +58,7 @@ INSTALLED_APPS = [
     "rollouts",
 ]
 MIDDLEWARE = [
+    "rollouts.web.request_id.RequestId",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",

@@ -1,6 +1,7 @@
 """The Django app: its name, and its system checks."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class RolloutsConfig(AppConfig):
@@ -8,4 +9,6 @@ class RolloutsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from rollouts import checks  # noqa: F401  registers the system checks
+        from rollouts import checks, roles  # noqa: F401  the checks register themselves
+
+        post_migrate.connect(roles.create_groups, sender=self)
