@@ -1,4 +1,4 @@
-"""For tests of pages: WhiteNoise wants a folder of collected files, empty or not."""
+"""For tests of pages: ServeStatic wants a folder of collected files, empty or not."""
 
 import pytest
 
