@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+UV_VERSION := 0.13.9
 READY := $(VENV)/ready
 LOCKED := requirements/base.txt requirements/dev.txt
 COMPILE := $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
@@ -17,12 +18,12 @@ help: ## list the targets
 $(READY): $(LOCKED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "meshui needs Python 3.11 or newer; $$($(PYTHON) --version) was found. Set PYTHON=..."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	@# Always from nothing: packages that share files leave holes when one of them goes.
+	@$(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "The virtual environment could not be made: install Python's venv module (Debian: python3-venv)."; exit 1; }
-	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes $(LOCKED) || \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) && \
+	  VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes $(addprefix -r ,$(LOCKED)) || \
 	  { echo "The locked packages could not be installed: is a package index reachable?"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@touch $@
 
 up: $(READY) ## run everything: stack, mesh, traffic, dashboard
@@ -58,7 +59,7 @@ proto: $(READY) ## generate the code of protos/*.proto
 	@$(BIN)/python -m protos.generate
 
 lock: ## resolve requirements/*.in anew, with hashes
-	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv==0.13.9; }
+	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv==$(UV_VERSION); }
 	@$(COMPILE) requirements/base.in -o requirements/base.txt > /dev/null
 	@$(COMPILE) requirements/dev.in -o requirements/dev.txt > /dev/null
 
