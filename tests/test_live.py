@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -25,7 +26,7 @@ SECOND = int(NOW.timestamp())
 TOPIC = "rollout-{}"
 
 
-def events(chunk: bytes) -> list[tuple[str, dict]]:
+def events(chunk: bytes) -> list[tuple[str, dict[str, Any]]]:
     """Names and bodies of the events in some bytes of the stream."""
     found = []
     for block in chunk.decode().split("\n\n"):
@@ -58,8 +59,19 @@ def test_ring_needs_no_broker(settings):
 # --- topics
 @pytest.mark.parametrize(
     "text",
-    ["", "rollout-", "rollout-0", "rollout-1x", "rollout-१", "stack-../x", "services,", "a\nb"]
-    + [",".join(f"rollout-{n}" for n in range(1, 22))],
+    [
+        *(
+            "",
+            "rollout-",
+            "rollout-0",
+            "rollout-1x",
+            "rollout-१",
+            "stack-../x",
+            "services,",
+            "a\nb",
+        ),
+        ",".join(f"rollout-{n}" for n in range(1, 22)),
+    ],
 )
 def test_odd_topics_are_refused_with_a_sentence(text):
     with pytest.raises(InvalidInput, match=r"\.$"):
@@ -174,7 +186,7 @@ class TestTeller:
         rollout, teller = rolling(phase="succeeded", finished_at=NOW), Teller()
         Rollout.objects.create(
             service=rollout.service,
-            to_version=rollout.from_version,
+            to_version_id=rollout.from_version_id,
             plan=rollout.plan,
             created_at=NOW,
         )
@@ -196,8 +208,8 @@ async def until(stream, name):
 async def hub():
     made = Hub("memory://")
     yield made
-    made.close()
     await made.read(_close_connections)
+    made.close()
 
 
 def _close_connections():

@@ -88,7 +88,7 @@ def _back(facts: Facts) -> Verdict:
     service = facts.service
     lead = f"{facts.new.label} takes no traffic."
     if old and service.stable_id == old.pk and facts.newest:
-        lead = f"{old.label} serves 100 %."
+        lead = _all_to(facts, old)
     elif old:
         lead = f"Traffic went back to {old.label}."
     text = f"Rolled back: {rollout.reason}" if old else rollout.reason
@@ -97,11 +97,19 @@ def _back(facts: Facts) -> Verdict:
     return Verdict(lead, text.strip(), bad=rollout.phase == Phase.FAILED)
 
 
+def _all_to(facts: Facts, version: Version) -> str:
+    """Only requests that were seen are "served"; without them it is what proxies confirmed."""
+    observed = facts.figures_of(version.pk).observed
+    if observed is not None and observed >= 99.5:
+        return f"{version.label} serves 100 %."
+    return f"{version.label} has 100 %, confirmed by every proxy."
+
+
 def _complete(facts: Facts) -> Verdict:
     new, old = facts.new, facts.old
     if not facts.newest or facts.service.stable_id != new.pk:
         return Verdict(f"{new.label} took 100 %.", "A later rollout followed this one.")
-    lead = f"{new.label} serves 100 %."
+    lead = _all_to(facts, new)
     if old is None:
         return Verdict(lead, "It is the first version, there is none to roll back to.")
     return _complete_with(facts, lead, facts.versions.get(old.pk, old))
@@ -142,7 +150,7 @@ def _starting(facts: Facts) -> Verdict:
     deadline = facts.clock + facts.rollout.deadline_left
     return Verdict(
         f"No traffic to {new.label} yet.",
-        f"{text} {trouble}".strip(),
+        f"{text} {trouble.rstrip('.')}." if trouble else text,
         next_text="Given up if not all are healthy at",
         at=deadline,
     )

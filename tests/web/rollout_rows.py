@@ -111,9 +111,16 @@ def record(
 
 
 def traffic(
-    version: Version, first: int, last: int, *, requests: int = 5, errors: int = 0, ms: float = 40
+    version: Version | None,
+    first: int,
+    last: int,
+    *,
+    requests: int = 5,
+    errors: int = 0,
+    ms: float = 40,
 ) -> None:
     """The same second again and again, as the sampler and the proxies write it."""
+    assert version is not None
     latency = Histogram()
     latency.record(ms, requests)
     for second in range(first, last + 1):

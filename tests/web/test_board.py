@@ -176,7 +176,10 @@ def test_complete_offers_the_way_back_only_while_it_is_the_newest():
     Service.objects.update(stable=rollout.to_version)
     assert verbs(look(rollout)) == ["return"]
     Rollout.objects.create(
-        service=rollout.service, to_version=rollout.from_version, plan=rollout.plan, created_at=NOW
+        service=rollout.service,
+        to_version_id=rollout.from_version_id,
+        plan=rollout.plan,
+        created_at=NOW,
     )
     assert verbs(look(rollout, person("second"))) == []
 
