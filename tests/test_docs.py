@@ -130,6 +130,12 @@ def test_every_module_that_is_named_exists(document):
     assert [name for name in [*names, *modules] if not exists(name)] == []
 
 
+@every_page
+def test_every_command_that_is_named_exists(document):
+    named = set(re.findall(r"manage\.py ([a-z]+)", document.read_text()))
+    assert named - set(get_commands()) == set()
+
+
 def test_every_function_on_the_walk_of_a_click_is_there():
     walk = read("docs/architecture.md").partition("## The walk of a click")[2].partition("## ")[0]
     pairs = re.findall(r"`([\w/]+\.py)`\s+`(\w+)`", walk)
@@ -213,6 +219,5 @@ def test_the_image_is_built_from_the_locked_packages():
     recipe = read("Dockerfile")
     assert "--require-hashes" in recipe
     assert re.search(r"^USER (?!root)\w+$", recipe, re.M)
-    assert set(re.findall(r"uv==([\d.]+)", recipe)) == set(
-        re.findall(r"uv==([\d.]+)", read("Makefile"))
-    )
+    (version,) = re.findall(r"uv==([\d.]+)", recipe)
+    assert set(re.findall(r"(?:uv==|UV_VERSION := )([\d.]+)", read("Makefile"))) == {version}
