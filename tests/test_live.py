@@ -186,7 +186,7 @@ class TestTeller:
         rollout, teller = rolling(phase="succeeded", finished_at=NOW), Teller()
         Rollout.objects.create(
             service=rollout.service,
-            to_version_id=rollout.from_version_id,
+            to_version=rollout.to_version,
             plan=rollout.plan,
             created_at=NOW,
         )

@@ -203,7 +203,8 @@ def _split(a: Box, b: Box, line: VersionLine) -> Arrow:
         label=f"{observed} of {line.desired} %",
         sub=rate,
         x=b.x - 14,
-        y=b.middle - 12,
+        # Outside of the fan, where no other arrow passes.
+        y=b.middle + 22 if b.middle > a.middle else b.middle - 28,
     )
 
 

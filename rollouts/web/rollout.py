@@ -17,9 +17,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from rollouts import actions, doors
-from rollouts.errors import ActionRefused, NotAllowed
+from rollouts import actions, clock, doors, reconcile
+from rollouts.domain.state import Phase
+from rollouts.errors import ActionRefused, MeshuiError, NotAllowed
 from rollouts.live.news import read_world, state_of_rollout
+from rollouts.live.pill import is_requested
 from rollouts.live.rounds import sample_row
 from rollouts.models import Rollout, Sample
 from rollouts.web.asks import answers_refusals, ask, groups_with, what_is_now
@@ -189,10 +191,21 @@ def _permit(request: HttpRequest, question: Question) -> None:
 
 def _do(request: HttpRequest, rollout: Rollout, verb: str) -> None:
     wish = ask(request, timezone.now())
-    if verb == "promote":
+    if verb == "rollback" and (is_requested(rollout) or rollout.phase == Phase.ROLLING_BACK):
+        _permit(request, QUESTIONS[verb])
+        _again(rollout)
+    elif verb == "promote":
         doors.act(actions.request_promote, rollout, step=rollout.step, ask=wish)
     else:
         doors.act(_ACTS[verb], rollout, ask=wish)
+
+
+def _again(rollout: Rollout) -> None:
+    """Try again what was asked for already: a tick right here, without any worker."""
+    try:
+        reconcile.tick_wish(rollout.service_id, clock.moment())
+    except MeshuiError as error:
+        raise ActionRefused(f"It did not work yet: {error}") from error
 
 
 _ACTS: dict[str, Callable[..., None]] = {

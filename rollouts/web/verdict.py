@@ -12,6 +12,8 @@ from rollouts.live.figures import Figures, judge
 from rollouts.models import Version
 from rollouts.web.facts import Facts
 
+LATE_S = 3.0  # a step this late is not about to come by itself
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -167,6 +169,9 @@ def _live(facts: Facts, phase: Phase) -> Verdict:
         return _approval(facts, weight)
     until = None if rollout.left is None else facts.clock + rollout.left
     lead, bad = _judgement(facts)
+    if until is not None and until < facts.now.timestamp() - LATE_S:
+        text = facts.service.waiting or f"{_next(facts)} as soon as a worker answers."
+        return Verdict(lead, text, bad, _compares(facts))
     return Verdict(lead, "", bad, _compares(facts), f"{_next(facts)} on its own at", until)
 
 

@@ -177,7 +177,7 @@ def test_complete_offers_the_way_back_only_while_it_is_the_newest():
     assert verbs(look(rollout)) == ["return"]
     Rollout.objects.create(
         service=rollout.service,
-        to_version_id=rollout.from_version_id,
+        to_version=rollout.to_version,
         plan=rollout.plan,
         created_at=NOW,
     )

@@ -180,3 +180,11 @@ def test_a_question_that_makes_no_sense_any_more_is_refused(client, operator, ro
     answer = client.post(url(rollout, "rollout-act", "rollback"), {})
     assert answer.status_code == 409
     assert b"The rollout is now: Rolled back to 0.9." in answer.content
+
+
+def test_trying_again_ticks_and_is_no_second_wish(client, operator, rollout):
+    Rollout.objects.update(rollback_requested_at=timezone.now())
+    answer = client.post(url(rollout, "rollout-act", "rollback"), {}, headers=HTMX)
+    assert answer.status_code in (200, 409)
+    assert b"was asked for already" not in answer.content
+    assert not Event.objects.filter(verb="rollback", user=operator).exists()
