@@ -23,7 +23,8 @@ class Browser:
         self.get("/account/")
 
     def get(self, path: str) -> str:
-        """The page; its CSRF token is remembered for the next post."""
+        """The page, on a fresh connection; its CSRF token is remembered for the next post."""
+        self._connection.close()  # the server closes idle ones, and at the worst moment
         body = self._exchange("GET", path, "")[1]
         if found := TOKEN.search(body):
             self._token = found[1]

@@ -21,7 +21,7 @@ from rollouts.models import TrafficBucket, Version
 from tests.benchmarks.load import Load
 from tests.benchmarks.numbers import chi_square_p, holm
 from tests.benchmarks.result import Line, Result
-from tests.benchmarks.stack import HOUR_S, NEW, PATH, Product, until
+from tests.benchmarks.stack import HOUR_S, NEW, PATH, STABLE, Product, until
 
 QUICK, FULL = (0, 1, 10, 50, 100), (0, 1, 5, 10, 25, 33, 50, 75, 99, 100)
 SHOWN_WITHIN_S = 5.0
@@ -54,6 +54,8 @@ def run(product: Product, *, full: bool, seed: int) -> Result:
             product.hold(step)
             points.append(_point(load, rollout.to_version, weight, number))
             doors.act(actions.request_promote, rollout, step=step, ask=product.ask())
+    product.tick_until(lambda rollout: rollout.phase == Phase.SUCCEEDED)
+    product.deploy(STABLE, (Step(100),))  # as the next benchmark expects it
     product.tick_until(lambda rollout: rollout.phase == Phase.SUCCEEDED)
     _check(points, result)
     _report(points, result)
