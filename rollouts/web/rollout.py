@@ -82,7 +82,7 @@ def _context(look: _Look) -> dict[str, Any]:
         "map": service_map(seen.facts),
         "undo": undo[0] if undo else None,
         "groups": groups_with("rollback_rollout") if seen.denied else [],
-        "cli": f"manage.py meshui rollback {seen.facts.service.slug}",
+        "cli": f"manage.py rollout rollback {seen.facts.service.slug}",
     }
 
 
@@ -155,6 +155,7 @@ def report(request: HttpRequest, pk: int) -> HttpResponse:
         "svg": svg(drawn, clock=_clock),
         "log": events,
         "printed": look.now,
+        "day": f"{datetime.fromtimestamp(look.now, UTC):%d %b %Y}",
     }
     return render(request, "rollouts/report.html", context)
 

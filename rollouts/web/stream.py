@@ -89,7 +89,7 @@ async def _until_signed_out(
                 yield chunk
     finally:
         _open[user] -= 1
-        await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+        await stream.aclose()
 
 
 def still_signed_in(session: str, user: int) -> bool:
