@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import environ
@@ -60,12 +61,22 @@ def secret_key(folder: Path) -> str:
     if given is not None:
         if len(given) < 32:
             MISTAKES.append("MESHUI_SECRET_KEY must have at least 32 characters.")
-        return given or "missing"
+        return given or secrets.token_urlsafe(48)
     path = folder / "secret-key"
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass  # made by an earlier start or by a sibling process a moment ago
-    return path.read_text() or "missing"
+    if not path.exists():
+        _make_secret(path)
+    key = path.read_text()
+    if not key:
+        MISTAKES.append(f"{path} is empty: delete it, and a new key is made.")
+    return key or secrets.token_urlsafe(48)
+
+
+def _make_secret(path: Path) -> None:
+    """Write the key whole or not at all: a sibling process may be reading at this moment."""
+    draft = path.with_name(f"secret-key.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(48))
+    with suppress(FileExistsError):  # a sibling was first: its key is the key
+        os.link(draft, path)
+    draft.unlink()

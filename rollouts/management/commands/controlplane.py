@@ -36,7 +36,7 @@ class Command(BaseCommand):
     help = "Serves Envoy proxies with what the database says (xDS)."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--address", default=f"{settings.BIND}:{settings.XDS_PORT}")
+        parser.add_argument("--address", default=f"127.0.0.1:{settings.XDS_PORT}")
 
     def handle(self, *args: Any, **options: Any) -> None:
         asyncio.run(_Process(options["address"]).run())

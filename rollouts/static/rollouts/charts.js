@@ -144,8 +144,8 @@
   const millis = (value) => (value === null || value === undefined ? "—" : `${value.toFixed(value < 10 ? 1 : 0)} ms`);
 
   function readout(u) {
-    const at = u.cursor.idx;
-    if (at === null || at === undefined || columns.t[at] === undefined) return;
+    const at = u.cursor.idx ?? columns.t.length - 1; // nobody points at anything: now
+    if (columns.t[at] === undefined) return;
     const line = $("#readout");
     const said = [
       [`${hms(new Date(columns.t[at] * 1000))} · desired ${newLabel} `, percent(columns.d[at], 0)],
@@ -168,10 +168,11 @@
     values: (u, values, a, space, step) => values.map((value) => hms(new Date(value * 1000)).slice(0, step < 60 ? 8 : 5)),
   });
 
+  /** The chosen window, but no wider than what there is to see; two minutes at the least. */
   function range() {
-    const { t } = columns;
-    const last = t.length ? t[t.length - 1] : Date.now() / 1000;
-    return [Math.max(t[0] ?? last - 60, last - span), last];
+    const last = columns.t[columns.t.length - 1] ?? Date.now() / 1000;
+    const seen = columns.t.find((t, i) => columns.o[i] !== null || columns.sO[i] !== null);
+    return [Math.min(last - 120, Math.max(last - span, seen ?? last - span)), last];
   }
 
   function options(box, y, axes, series, more = {}) {
@@ -212,6 +213,7 @@
       due = false;
       const data = sets();
       charts.forEach((chart, index) => chart.setData(data[index]));
+      if (charts.length && (charts[0].cursor.idx ?? null) === null) readout(charts[0]);
     });
   }
 
