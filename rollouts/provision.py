@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from django.db import transaction
 
+from rollouts import live
 from rollouts.clock import Moment
 from rollouts.errors import MeshuiError
 from rollouts.models import Event, Mesh, Stack, StackEvent
@@ -89,6 +90,7 @@ def _store(stack: Stack, progress: Progress, at: Moment) -> bool:
     )
     if progress.phase != stack.phase:
         _say(stack, progress, at)
+    transaction.on_commit(lambda: live.ring(f"stack-{stack.name}"))
     return bool(progress.lines) or progress.step != stack.step
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from enum import Enum, auto
 
 from django.db import transaction
 
-from rollouts import rows
+from rollouts import live, rows
 from rollouts.clock import Moment
 from rollouts.domain.decide import decide, place
 from rollouts.domain.state import Confirmed, Seen, TaskSeen, Verdict
@@ -49,7 +50,7 @@ def tick_due(at: Moment) -> int:
 def tick(pk: int, at: Moment) -> None:
     """Bring one service as far as it can go now."""
     for _ in range(ROUNDS):
-        if not _act(pk, at, quick=False):
+        if _act(pk, at, quick=False) is Outcome.SETTLED:
             break
 
 
@@ -58,12 +59,22 @@ def tick_wish(pk: int, at: Moment) -> None:
 
     A rollback thus costs one transaction and one push, whoever else is dead or slow.
     """
-    _act(pk, at, quick=True)
+    for _ in range(ROUNDS):
+        if _act(pk, at, quick=True) is not Outcome.LOST:
+            break
     _act(pk, at, quick=False)
 
 
-def _act(pk: int, at: Moment, *, quick: bool) -> bool:
-    """One observe → decide → store → apply. True when another one would find more to do."""
+class Outcome(Enum):
+    """Of one round: another tick stored first, the rollout moved on, or there is no more to do."""
+
+    LOST = auto()
+    MOVED = auto()
+    SETTLED = auto()
+
+
+def _act(pk: int, at: Moment, *, quick: bool) -> Outcome:
+    """One observe → decide → store → apply; ``quick`` decides on what was last seen."""
     read = rows.read(pk)
     seen = rows.last_seen(read.service, "", fresh=True) if quick else observe(read, at)
     before = rows.state_of(read)
@@ -71,12 +82,24 @@ def _act(pk: int, at: Moment, *, quick: bool) -> bool:
     elapsed = at.since(service.clock_wall, service.clock_mono, service.clock_boot)
     decision = decide(before, seen, elapsed)
     if not rows.store(read, before, decision, at):
-        return True
+        return Outcome.LOST
     apply(pk, at)
+    if decision.state != before or decision.said:
+        _ring(read)
     Service.objects.filter(pk=pk).update(
         wake_at=at.now + (BUSY_EVERY if rows.timers(decision.state) else IDLE_EVERY)
     )
-    return place(decision.state) != place(before) and not quick
+    return Outcome.MOVED if place(decision.state) != place(before) else Outcome.SETTLED
+
+
+def _ring(read: rows.Rows) -> None:
+    """Tell the pages. After the push: the broker may be slow, requests must not wait for it."""
+    topics = [f"service-{read.service.pk}", "services"]
+    if read.rollout is not None:
+        topics.insert(0, f"rollout-{read.rollout.pk}")
+    for topic in topics:
+        if not live.ring(topic):
+            break
 
 
 def observe(read: rows.Rows, at: Moment) -> Seen:
