@@ -7,7 +7,7 @@ event loop, no threads, no database: the caller reads rows and says what is to b
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -142,6 +142,20 @@ class ControlPlane:
         return self._snapshots.get(mesh)
 
     # Proxies
+
+    def remember(self, states: Iterable[ProxyState]) -> None:
+        """Know proxies from before this process: until they connect, they count as cut off.
+
+        Without this a restart would forget a proxy that is still serving older weights.
+        """
+        for state in states:
+            connection = Connection(
+                state.node, state.mesh, Stream(history=self._history), self._now()
+            )
+            connection.closed = True
+            connection.state = replace(state, connected=False, synced=False, generations={})
+            self._known.setdefault((state.mesh, state.node), connection)
+            self._reported.setdefault((state.mesh, state.node), connection.state)
 
     def proxies(self, mesh: str) -> list[ProxyState]:
         """Every proxy that is connected or was within the last minute, by name."""

@@ -111,6 +111,25 @@ def fingerprint() -> object:
     return list(services), list(tasks), list(models.Mesh.objects.values_list("slug", "settings"))
 
 
+def known_proxies(now: datetime) -> list[ProxyState]:
+    """Proxies that the last control plane knew. One that was connected was cut off just now."""
+    rows = models.Proxy.objects.select_related("mesh")
+    return [
+        ProxyState(
+            node=row.node,
+            mesh=row.mesh.slug,
+            connected=False,
+            connected_at=row.connected_at or now,
+            disconnected_at=now if row.connected else row.disconnected_at or now,
+            generations={},
+            synced=False,
+            nack=None,
+            last_seen=row.seen_at or now,
+        )
+        for row in rows
+    ]
+
+
 @transaction.atomic
 def write(states: Iterable[ProxyState], now: datetime) -> None:
     """Make the Proxy and Acknowledgement rows what the proxies said."""

@@ -60,6 +60,7 @@ class _Process:
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
         await self._refresh_all()
+        self._plane.remember(await self._read(source.known_proxies, clock.moment().now))
         await self._plane.start(self._address)
         log.info("control plane listens on %s", self._address)
         chores = [asyncio.create_task(self._poll()), asyncio.create_task(self._write())]
