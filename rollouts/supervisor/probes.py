@@ -6,10 +6,15 @@ keeps no opinion about the past.
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
+
+# Read when gRPC is loaded. Every child of ours is exec'ed at once: it needs no handlers for a
+# fork, and they would say on the terminal each time that they were skipped.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc

