@@ -11,7 +11,7 @@ def tick() -> None:
     at = clock.moment()
     reconcile.beat("worker", at)
     provision.tick_due(at)
-    reconcile.tick_due(at)
+    reconcile.tick_due(clock.moment())  # later than the services that a stack has just made
 
 
 @shared_task(name="rollouts.prune")

@@ -64,7 +64,9 @@ def _walk(stack: Stack, resources: Sequence[Resource], working: str, finished: s
     resource = resources[done]
     verb = "CREATE" if making else "DELETE"
     if started != resource.name:
-        (resource.make if making else resource.undo)(stack)
+        # Made all at once, for none needs another to start; then each is waited for, in order.
+        for each in resources[done:] if making else (resource,):
+            (each.make if making else each.undo)(stack)
         line = Line(resource.name, resource.kind, f"{verb}_IN_PROGRESS")
         return _progress(stack, working, resource.name, done, len(resources), (line,))
     missing = (resource.there if making else resource.gone)(stack)
