@@ -19,8 +19,8 @@ from rollouts.stacks.base import Progress, provisioner
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=20)
-AGAIN = timedelta(seconds=0.5)
+LEASE = timedelta(seconds=5)  # a killed worker never gives it back
+AGAIN = timedelta(seconds=0.4)  # less than the beat's half second, or every other one is missed
 STEPS = 6  # in one tick, while each finds something to do at once
 WORKING = ("creating", "deleting")
 

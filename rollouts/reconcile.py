@@ -27,9 +27,11 @@ from rollouts.routers.base import router
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=15)
-BUSY_EVERY = timedelta(seconds=0.5)
-IDLE_EVERY = timedelta(seconds=2)
+# Only saves work, for storing is guarded: short, because a killed worker never gives it back.
+LEASE = timedelta(seconds=3)
+# A little less than the beat's half second, or every other beat would come a moment too early.
+BUSY_EVERY = timedelta(seconds=0.4)
+IDLE_EVERY = timedelta(seconds=1.9)
 ROUNDS = 12  # one tick may walk through several phases when nothing has to be waited for
 WAIT_S = 0.25  # for proxies to confirm; a later tick looks again
 

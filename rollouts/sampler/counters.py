@@ -7,14 +7,17 @@ in ``retry.upstream_rq_*``). Latency is ``upstream_rq_time``: one per answered a
 milliseconds, moved by Envoy at each ``stats_flush_interval``; so it may lag the counters by one
 second, and its total may differ from theirs.
 
-The first reading of an Envoy is only a starting point; after its restart everything is new.
+The first reading of an Envoy is only a starting point; after its restart everything is new. What it
+counted between the last reading and its end is lost with it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -28,11 +31,12 @@ ANSWER_BYTES = 16 * 1024 * 1024
 TIMEOUT_S = 0.8
 FILTER = (
     r"^cluster\.[a-z0-9-]%2B--[0-9]%2B\."
-    r"(upstream_rq_(time|[1-5]xx)|grpc\..*\.(success|failure|total))$"
+    r"(upstream_rq_(time|[1-5]xx)|grpc\..*\.(success|failure))$|^server\.uptime$"
 )
 PATH = f"/stats?format=json&usedonly&histogram_buckets=detailed&filter={FILTER}"
 _NAME = re.compile(r"cluster\.([a-z0-9-]+--[0-9]+)\.(.+)")
 _HTTP = re.compile(r"upstream_rq_([1-5])xx")
+_MOST = 2**31 - 1  # what a bucket's column holds; no Envoy answers that many in a second
 
 
 class Unreadable(Exception):
@@ -66,27 +70,43 @@ class Count:
     def tally(self, protocol: str) -> Tally:
         """As TrafficBucket stores it; ``protocol`` is "grpc" or "http"."""
         if protocol == "grpc":
-            tally = Tally(self.grpc, self.grpc_errors)
+            tally = Tally(min(self.grpc, _MOST), min(self.grpc_errors, _MOST))
         else:
-            tally = Tally(self.http, self.http_errors)
+            tally = Tally(min(self.http, _MOST), min(self.http_errors, _MOST))
         for ms, times in self.times.items():
             tally.latency.record(ms, times)
         return tally
 
 
-def parse(text: str) -> dict[str, Count]:
-    """Counts by cluster, from the JSON of Envoy's ``/stats``. Pure. Raises Unreadable."""
-    counts: dict[str, Count] = {}
+@dataclass
+class Reading:
+    """One answer of an Envoy: counts by cluster, and for how many whole seconds it has run."""
+
+    counts: dict[str, Count] = field(default_factory=dict)
+    uptime_s: int | None = None
+
+
+def parse(text: str) -> Reading:
+    """From the JSON of Envoy's ``/stats``. Pure. Raises Unreadable."""
+    reading = Reading()
     try:
         for stat in json.loads(text)["stats"]:
             if "histograms" in stat:
                 for row in stat["histograms"]["details"]:
-                    _add_times(counts, row["name"], row["totals"])
+                    _add_times(reading.counts, row["name"], row["totals"])
+            elif stat["name"] == "server.uptime":
+                reading.uptime_s = _whole(stat["value"])
             else:
-                _add_counter(counts, stat["name"], int(stat["value"]))
-    except (ValueError, TypeError, KeyError) as error:
+                _add_counter(reading.counts, stat["name"], _whole(stat["value"]))
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise Unreadable(f"not the statistics of an Envoy: {error!r}") from None
-    return counts
+    return reading
+
+
+def _whole(value: float) -> int:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{value!r} is not a count")
+    return int(value)
 
 
 def _add_counter(counts: dict[str, Count], name: str, value: int) -> None:
@@ -111,8 +131,8 @@ def _add_times(counts: dict[str, Count], name: str, totals: list[Mapping[str, fl
     times = counts.setdefault(found[1], Count()).times
     for bar in totals:
         # Envoy cut the fraction off: what it calls 3 was between 3 and 4.
-        middle = float(bar["lower_bound"]) + max(1.0, float(bar["width"])) / 2
-        times[middle] = times.get(middle, 0) + int(bar["count"])
+        middle = _whole(bar["lower_bound"]) + max(1.0, _whole(bar["width"])) / 2
+        times[middle] = times.get(middle, 0) + _whole(bar["count"])
 
 
 class Counters:
@@ -123,21 +143,39 @@ class Counters:
         self.address = address
         self._probe = Probe(target_of(f"http://{address}", PATH), TIMEOUT_S, ANSWER_BYTES)
         self._before: dict[str, Count] | None = None
+        self._connected, self._read_at, self._uptime_s = 0, 0.0, 0
         self._complained = False
 
     async def added(self) -> dict[str, Count]:
         """What each cluster has counted since the last call; empty when Envoy does not answer."""
+        asked_at = time.monotonic()
         answer = await self._probe.get()
         try:
-            counts = parse(_text(answer))
+            reading = parse(_text(answer))
         except Unreadable as problem:
             self._complain(str(problem))
             return {}
         self._complained = False
-        before, self._before = self._before, counts
+        before, self._before = self._before, reading.counts
+        if before is not None and self._restarted(reading.uptime_s):
+            log.info("%s: this Envoy has restarted; everything it counts is new.", self.address)
+            before = {}
+        self._connected, self._read_at = self._probe.connected, asked_at
+        self._uptime_s = reading.uptime_s or 0
         if before is None:
             return {}
-        return {name: count.since(before.get(name, Count())) for name, count in counts.items()}
+        return {
+            name: count.since(before.get(name, Count())) for name, count in reading.counts.items()
+        }
+
+    def _restarted(self, uptime_s: int | None) -> bool:
+        # A kept connection is the same process for certain. On another connection a new process is
+        # younger than the last reading. Envoy moves this number once a second only: one that was
+        # stopped for a while and goes on may still say what it said before.
+        if self._probe.connected == self._connected or uptime_s is None:
+            return False
+        young = uptime_s < time.monotonic() - self._read_at
+        return young and uptime_s not in (self._uptime_s, self._uptime_s + 1)
 
     def _complain(self, problem: str) -> None:
         if not self._complained:

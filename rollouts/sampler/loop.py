@@ -8,21 +8,22 @@ for 60 s (see ``ledger``).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection
+from django.db import connection
 
 from rollouts.models import TrafficBucket
 from rollouts.sampler import store
 from rollouts.sampler.counters import Counters, counters_of
 from rollouts.sampler.ledger import Batch, Key, Ledger, Row
 from rollouts.sampler.watch import Watch
+from rollouts.sampler.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -30,80 +31,114 @@ FULL_EVERY_S = 1.0
 LOOK_EVERY_S = 0.2
 ROWS_WORTH_A_WRITE = 20
 
-T = TypeVar("T")
-Ring = Callable[[str], None]
+LAST_ANSWERS_S = 0.35  # for requests in flight when the process is told to end
+LAST_WRITE_S = 0.4
 
-
-def _silent(topic: str) -> None:
-    """The bell when nobody listens."""
+Ring = Callable[[str], object]
 
 
 class Sampler:
     """``ring`` is called in the writer thread with "service-<pk>" after each write with news."""
 
-    def __init__(self, ring: Ring = _silent) -> None:
+    def __init__(self, ring: Ring) -> None:
         self.ledger = Ledger()
         self.watches: dict[int, Watch] = {}
-        self._plan = store.Plan((), {}, (), {})
+        self._retired: list[Watch] = []
+        self._plans, self._plan = store.Plans(), store.Plan()
         self._counters: dict[str, Counters | None] = {}
         self._ring = ring
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="sampler-writer")
+        self._writer = Writer()
         self._away = False
+        self._broken: list[BaseException] = []
+        self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Sample until ``stop`` is set; then store what there is, once, and return."""
-        counting = asyncio.get_running_loop().create_task(self._count())
-        try:
-            await self._beat(stop)
-        finally:
-            counting.cancel()
-            await asyncio.gather(
-                counting, *(w.stop() for w in self.watches.values()), return_exceptions=True
-            )
-            for reader in self._counters.values():
-                if reader is not None:
-                    reader.close()
-            await self._store()
-            await self._in_writer(_hang_up)
-            self._writer.shutdown(wait=False)
+        """Sample until ``stop`` is set; then store what there is, once, and return.
 
-    async def _beat(self, stop: asyncio.Event) -> None:
+        Raises whatever nobody foresaw, after that same last write: an error that is swallowed here
+        would be requests that are missing from every number, unnoticed.
+        """
+        self._stop = stop
+        beating, counting = parts = [
+            asyncio.create_task(part) for part in (self._beat(), self._count())
+        ]
+        for part in parts:
+            part.add_done_callback(self._part_ended)
+        await stop.wait()
+        counting.cancel()
+        await asyncio.gather(
+            asyncio.wait(parts, timeout=LAST_ANSWERS_S),
+            *(watch.stop(LAST_ANSWERS_S) for watch in [*self.watches.values(), *self._retired]),
+        )
+        beating.cancel()  # In case the database hangs.
+        await asyncio.wait(parts)
+        await self._end()
+        if lost := sum(tally.requests for tally in self.ledger.batch.tallies.values()):
+            log.warning("Ended with %d requests that could not be stored.", lost)
+        if self._broken:
+            raise self._broken[0]
+
+    def _part_ended(self, part: asyncio.Task[None]) -> None:
+        if not part.cancelled() and (error := part.exception()) is not None:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        self._broken.append(error)
+        self._stop.set()
+
+    async def _end(self) -> None:
+        for reader in self._counters.values():
+            if reader is not None:
+                reader.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self._store(math.inf)
+                await self._writer.call(_hang_up)
+                return
+        log.warning("The database does not answer.")
+
+    async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
-        while not stop.is_set():
+        while not self._stop.is_set():
             if loop.time() >= due:
                 due = max(due + FULL_EVERY_S, loop.time())
                 await self._read_plan()
-                await self._store()
+                await self._store(time.time())
             elif len(self.ledger.batch.rows) >= ROWS_WORTH_A_WRITE and not self._away:
-                await self._store()
-            try:
+                await self._store(time.time())
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
-
-    async def _in_writer(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, call)
+                    await self._stop.wait()
 
     # What to ask
 
     async def _read_plan(self) -> None:
         try:
-            self._plan = await self._in_writer(_plan)
+            plan = await self._writer.call(self._plans.read)
         except DatabaseError as error:
             self._complain(error)  # The last plan stays in force.
             return
-        wanted = {each.pk: each for each in self._plan.services}
+        await self._close_retired()
+        if plan is self._plan or self._stop.is_set():
+            return
+        self._plan = plan
+        wanted = {each.pk: each for each in plan.services}
         for pk, watch in list(self.watches.items()):
             if watch.wanted != wanted.get(pk):
-                del self.watches[pk]
-                await watch.stop()
+                watch.retire()
+                self._retired.append(self.watches.pop(pk))
         for pk, each in wanted.items():
             if pk not in self.watches:
-                self.watches[pk] = Watch(each, self._record)
-                self.watches[pk].start()
-            self.watches[pk].labels = self._plan.labels.get(pk, {})
+                watch = Watch(each, self._record, note=self.ledger.note, broken=self._break)
+                self.watches[pk] = watch
+                watch.start()
+            self.watches[pk].labels = plan.labels.get(pk, {})
+
+    async def _close_retired(self) -> None:
+        for watch in [each for each in self._retired if not each.busy]:
+            self._retired.remove(watch)
+            await watch.stop(0)
 
     def _record(self, row: Row) -> None:
         self.ledger.record(row, TrafficBucket.SAMPLER)
@@ -114,7 +149,7 @@ class Sampler:
         """Read the counters of every Envoy at the start of each second of the wall clock."""
         while True:
             await asyncio.sleep(1 - time.time() % 1)
-            addresses = {a for admin in self._plan.admins for a in admin.addresses}
+            addresses = self._plan.admins
             for gone in set(self._counters) - addresses:
                 if reader := self._counters.pop(gone):
                     reader.close()
@@ -135,10 +170,10 @@ class Sampler:
 
     # Storing
 
-    async def _store(self) -> None:
-        batch = self.ledger.take(time.time())
+    async def _store(self, now: float) -> None:
+        batch = self.ledger.take(now)
         try:
-            await self._in_writer(lambda: self._write(batch))
+            await self._writer.call(lambda: self._write(batch))
         except DatabaseError as error:
             self.ledger.give_back(batch)
             self._complain(error)
@@ -148,11 +183,7 @@ class Sampler:
         self._away = False
 
     def _write(self, batch: Batch) -> None:
-        try:
-            news = store.write(batch, datetime.now(UTC))
-        finally:
-            close_old_connections()
-        for service in news:
+        for service in store.write(batch, datetime.now(UTC)):
             self._ring(f"service-{service}")
 
     def _complain(self, error: DatabaseError) -> None:
@@ -161,13 +192,6 @@ class Sampler:
         self._away = True
         if forgotten := self.ledger.forget():
             log.warning("The database is still away: forgot %d s of tallies.", forgotten)
-
-
-def _plan() -> store.Plan:
-    try:
-        return store.plan()
-    finally:
-        close_old_connections()
 
 
 def _hang_up() -> None:

@@ -126,6 +126,7 @@ class Probe:
         self.target, self.timeout_s, self._limit = target, timeout_s, limit
         self._idle: list[Connection] = []
         self._closed = False
+        self.connected = 0  # connections made so far
         self._request = (
             f"GET {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n"
             "User-Agent: meshui-sampler\r\nAccept: */*\r\n\r\n"
@@ -146,7 +147,7 @@ class Probe:
             return Answer("reset")
         except ssl.SSLError as error:
             return Answer("unreadable", str(error).encode())
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for names that DNS cannot spell
             return Answer("unreachable", str(error).encode())
 
     async def _get(self) -> Answer:
@@ -183,6 +184,7 @@ class Probe:
             ssl=tls,
             server_hostname=self.target.host if tls else None,
         )
+        self.connected += 1
         return connection
 
     def close(self) -> None:

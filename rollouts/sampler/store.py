@@ -1,23 +1,28 @@
 """The sampler's database: reads which services to ask, writes what was seen, prunes.
 
 Called by ``loop`` in its writer thread (and ``prune`` by a Celery task). One short transaction per
-write; the sampler is the only writer of TrafficBucket and Sample. Waits at most half a second for
-a locked SQLite: the loop keeps what could not be stored and asks again.
+write; the sampler is the only writer of TrafficBucket and Sample. Nothing here waits longer than
+``WAIT_MS`` for a lock: the loop keeps what could not be stored and asks again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import F
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, QuerySet
 
 from rollouts.domain.traffic import Histogram, Tally
-from rollouts.models import Heartbeat, Mesh, Sample, Service, TrafficBucket, Version
+from rollouts.models import Heartbeat, Sample, Service, TrafficBucket, Version
 from rollouts.sampler.ledger import Batch, Key, Row
 
+# Also how long a locked database may hold up the end of the process, twice.
+WAIT_MS = 250
 LONGEST_TIMEOUT_S = 10.0
 
 
@@ -35,69 +40,108 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Admin:
-    """The Envoys of one mesh that count its traffic: "host:port" of each admin endpoint."""
-
-    mesh: int
-    addresses: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Plan:
-    """What to ask this second. ``labels``: service → label → version; ``targets``: by cluster."""
+    """What to ask this second. ``labels``: service → label → version; ``targets``: by cluster.
 
-    services: tuple[Wanted, ...]
-    labels: dict[int, dict[str, int]]
-    admins: tuple[Admin, ...]
-    targets: dict[str, tuple[int, int, str]]  # cluster → service, version, protocol
+    ``admins``: "host:port" of the admin endpoint of each Envoy whose counters are read.
+    """
 
-
-def short_waits() -> None:
-    """Make SQLite give up after half a second, so that the end of the process is not delayed."""
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA busy_timeout = 500")
+    services: tuple[Wanted, ...] = ()
+    labels: dict[int, dict[str, int]] = field(default_factory=dict)
+    admins: frozenset[str] = frozenset()
+    targets: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # service, version, kind
 
 
-def plan() -> Plan:
-    """Services, versions and proxies as they are now."""
-    short_waits()
-    services = list(Service.objects.select_related("mesh"))
-    labels: dict[int, dict[str, int]] = {each.pk: {} for each in services}
-    targets: dict[str, tuple[int, int, str]] = {}
-    by_pk = {each.pk: each for each in services}
-    for pk, service_pk, label in Version.objects.values_list("pk", "service_id", "label"):
-        if service := by_pk.get(service_pk):
-            labels[service_pk][label] = pk
-            targets[f"{service.slug}--{pk}"] = (service_pk, pk, service.protocol)
-    wanted = tuple(_wanted(each) for each in services if _is_asked(each))
-    return Plan(wanted, labels, tuple(_admins()), targets)
+def connect() -> None:
+    """Open this thread's connection, if it is not, so that it gives up soon at a lock."""
+    if connection.connection is not None:
+        return
+    sqlite = connection.vendor == "sqlite"
+    with connection.cursor() as cursor:
+        if sqlite:
+            cursor.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
+        else:
+            cursor.execute(f"SET lock_timeout = {WAIT_MS}")
+            cursor.execute(f"SET statement_timeout = {4 * WAIT_MS}")
 
 
-def _is_asked(service: Service) -> bool:
-    return bool(service.mesh.public_url and service.sample_path and service.sample_rate > 0)
+class Plans:
+    """Reads the plan again and again, and builds it anew only when a row of it has changed."""
+
+    def __init__(self) -> None:
+        self._rows: tuple[list[Any], list[Any]] = [], []
+        self._plan = Plan()
+
+    def read(self) -> Plan:
+        """Services, versions and proxies as they are now. Raises django.db.Error."""
+        connect()
+        rows = _fetch(_services_sql()), _fetch(_versions_sql())
+        if rows != self._rows:
+            self._rows, self._plan = rows, _plan(*rows)
+        return self._plan
 
 
-def _wanted(service: Service) -> Wanted:
-    return Wanted(
-        pk=service.pk,
-        slug=service.slug,
-        public_url=service.mesh.public_url,
-        path=service.sample_path,
-        rate=service.sample_rate,
-        pattern=service.sample_pattern,
-        timeout_s=min(service.timeout_s + 1, LONGEST_TIMEOUT_S),
+# Django builds the SQL of these two once: building takes five times as long as asking.
+
+
+@cache
+def _services_sql() -> tuple[str, tuple[Any, ...]]:
+    return _sql(
+        Service.objects.order_by("pk").values_list(
+            "pk",
+            "slug",
+            "protocol",
+            "mesh__public_url",
+            "mesh__settings",
+            "sample_path",
+            "sample_rate",
+            "sample_pattern",
+            "timeout_s",
+        )
     )
 
 
-def _admins() -> list[Admin]:
-    rows = Mesh.objects.exclude(public_url="").values_list("pk", "settings")
-    found = []
-    for pk, options in rows:
-        addresses = options.get("admin") if isinstance(options, dict) else None
-        if isinstance(addresses, list) and addresses:
-            found.append(Admin(pk, tuple(str(address) for address in addresses)))
-    return found
+@cache
+def _versions_sql() -> tuple[str, tuple[Any, ...]]:
+    return _sql(Version.objects.order_by("pk").values_list("pk", "service_id", "label"))
+
+
+def _sql(rows: QuerySet[Any, Any]) -> tuple[str, tuple[Any, ...]]:
+    sql, parameters = rows.query.sql_with_params()
+    return sql, tuple(parameters)
+
+
+def _fetch(query: tuple[str, tuple[Any, ...]]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(*query)
+        return list(cursor.fetchall())
+
+
+def _plan(services: list[Any], versions: list[Any]) -> Plan:
+    kinds = {row[0]: (row[1], row[2]) for row in services}
+    labels: dict[int, dict[str, int]] = {pk: {} for pk in kinds}
+    targets: dict[str, tuple[int, int, str]] = {}
+    for pk, service, label in versions:
+        if service in kinds:  # It may have come between the two queries.
+            slug, protocol = kinds[service]
+            labels[service][label] = pk
+            targets[f"{slug}--{pk}"] = (service, pk, protocol)
+    wanted = [_wanted(row) for row in services]
+    admins = frozenset(address for row in services if row[3] for address in _admins(row[4]))
+    return Plan(tuple(each for each in wanted if each), labels, admins, targets)
+
+
+def _wanted(row: tuple[Any, ...]) -> Wanted | None:
+    pk, slug, _, public_url, _, path, rate, pattern, timeout_s = row
+    if not public_url or not path or rate <= 0:
+        return None
+    return Wanted(pk, slug, public_url, path, rate, pattern, min(timeout_s + 1, LONGEST_TIMEOUT_S))
+
+
+def _admins(text: str) -> list[str]:
+    options = json.loads(text)  # As text from both databases: no model has read it.
+    addresses = options.get("admin") if isinstance(options, dict) else None
+    return [str(each) for each in addresses] if isinstance(addresses, list) else []
 
 
 def write(batch: Batch, now: datetime) -> set[int]:
@@ -106,20 +150,35 @@ def write(batch: Batch, now: datetime) -> set[int]:
     Requests of services and versions that were deleted meanwhile are left out. Raises
     django.db.Error.
     """
-    short_waits()
-    with transaction.atomic():
-        services = set(Service.objects.values_list("pk", flat=True))
-        versions = {None, *Version.objects.values_list("pk", flat=True)}
-        tallies = {
-            key: tally
-            for key, tally in batch.tallies.items()
-            if key.service in services and key.version in versions
-        }
-        rows = [r for r in batch.rows if r.service in services and r.version in versions]
-        _store_tallies(tallies)
-        Sample.objects.bulk_create([_sample(row) for row in rows])
-        Heartbeat.objects.update_or_create(name="sampler", defaults={"at": now})
-    return {key.service for key in tallies}
+    connect()
+    try:
+        _write(batch, now)
+    except IntegrityError:
+        batch = _of_what_exists(batch)
+        _write(batch, now)
+    return {key.service for key in batch.tallies}
+
+
+@transaction.atomic
+def _write(batch: Batch, now: datetime) -> None:
+    _store_tallies(batch.tallies)
+    if batch.rows:
+        Sample.objects.bulk_create([_sample(row) for row in batch.rows])
+    if not Heartbeat.objects.filter(name="sampler").update(at=now):
+        Heartbeat.objects.create(name="sampler", at=now)
+
+
+def _of_what_exists(batch: Batch) -> Batch:
+    services = set(Service.objects.values_list("pk", flat=True))
+    versions = {None, *Version.objects.values_list("pk", flat=True)}
+
+    def exists(of: Key | Row) -> bool:
+        return of.service in services and of.version in versions
+
+    return Batch(
+        {key: tally for key, tally in batch.tallies.items() if exists(key)},
+        [row for row in batch.rows if exists(row)],
+    )
 
 
 def _store_tallies(tallies: dict[Key, Tally]) -> None:

@@ -24,15 +24,28 @@ log = logging.getLogger(__name__)
 STOOD_STILL_S = 2.0
 LEAST_IN_FLIGHT = 10
 
+Report = Callable[[Row], None]
+
 
 class Watch:
-    """Runs from ``start`` to ``stop``; ``record`` gets one Row per request."""
+    """Runs from ``start`` to ``stop``; ``record`` gets one Row per request that was due.
 
-    def __init__(self, wanted: Wanted, record: Callable[[Row], None]) -> None:
+    ``note`` gets a Row that tells of no request. ``broken`` gets an error that nobody foresaw:
+    the owner must end loudly, for from then on requests may be missing.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        record: Report,
+        *,
+        note: Report,
+        broken: Callable[[BaseException], None],
+    ) -> None:
         self.wanted = wanted
         self.labels: dict[str, int] = {}
-        self.slips: list[float] | None = None  # seconds from due to sent, when somebody measures
-        self._record = record
+        self.unanswered = 0  # requests in flight that `stop` gave up
+        self._record, self._tell, self._broken = record, note, broken
         self._reader = Reader(wanted.pattern)
         self._problem = ""
         self._probe: Probe | None = None
@@ -45,17 +58,38 @@ class Watch:
         self._running: set[asyncio.Task[None]] = set()
         self._schedule: asyncio.Task[None] | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Requests are still in flight."""
+        return bool(self._running)
+
     def start(self) -> None:
         self._schedule = asyncio.get_running_loop().create_task(self._run())
+        self._schedule.add_done_callback(self._ended)
 
-    async def stop(self) -> None:
-        """Forget the requests in flight: nobody wants their answers any more."""
-        tasks = [*self._running, *([self._schedule] if self._schedule else [])]
-        for task in tasks:
+    def retire(self) -> None:
+        """Ask nothing more; what is in flight is still recorded."""
+        if self._schedule is not None:
+            self._schedule.cancel()
+
+    async def stop(self, grace_s: float) -> None:
+        """Ask nothing more, and give what is in flight ``grace_s`` seconds to be recorded."""
+        self.retire()
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)
+        self.unanswered = len(self._running)
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._running:
+            await asyncio.wait(self._running)
+            log.info("%s: ended without %d answers", self.wanted.slug, self.unanswered)
         if self._probe is not None:
             self._probe.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken(error)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -64,11 +98,8 @@ class Watch:
             due = first + n / self.wanted.rate
             late = loop.time() - due
             if late > STOOD_STILL_S:
-                log.warning(
-                    "%s: the sampler stood still for %.1f s; nothing was sampled",
-                    self.wanted.slug,
-                    late,
-                )
+                missed = int(late * self.wanted.rate)
+                self._note_gap(due, f"for {late:.1f} s: {missed} requests were not sent")
                 first, n = loop.time(), 0
                 continue
             if late < 0:
@@ -83,18 +114,31 @@ class Watch:
             return
         task = asyncio.get_running_loop().create_task(self._ask(due))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
 
     async def _ask(self, due: float) -> None:
         loop = asyncio.get_running_loop()
         if self._probe is None:
             self._note(due, Answer("forbidden", self._problem.encode()), 0.0)
             return
-        late = loop.time() - due
-        if self.slips is not None:
-            self.slips.append(late)
-        answer = await self._probe.get(max(0.001, self.wanted.timeout_s - late))
-        self._note(due, answer, loop.time() - due)
+        # The whole time-out, also when we are late: our delay is no reason to call it an error.
+        sent = loop.time()
+        answer = await self._probe.get()
+        now = loop.time()
+        if answer.status == "time-out" and now - sent > self.wanted.timeout_s + STOOD_STILL_S:
+            self._note_gap(due, "while it waited for an answer")
+            return
+        self._note(due, answer, now - due)
+
+    def _note_gap(self, due: float, what: str) -> None:
+        """Say what the sampler's own standstill left out. No error: the service was not asked."""
+        sentence = f"The sampler stood still {what}."
+        log.warning("%s: %s", self.wanted.slug, sentence)
+        at = self._wall(due)
+        self._tell(Row(self.wanted.pk, None, at, True, "not sampled", 0.0, sentence))
+
+    def _wall(self, due: float) -> float:
+        return time.time() - (asyncio.get_running_loop().time() - due)
 
     def _note(self, due: float, answer: Answer, latency_s: float) -> None:
         label = self._reader.label(answer.body) if answer.status.isdigit() else None
@@ -106,7 +150,7 @@ class Watch:
             Row(
                 service=self.wanted.pk,
                 version=self.labels.get(label) if label is not None else None,
-                at=time.time() - (asyncio.get_running_loop().time() - due),
+                at=self._wall(due),
                 ok=ok,
                 status=status,
                 latency_ms=latency_s * 1000,
