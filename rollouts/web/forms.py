@@ -11,7 +11,6 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -138,7 +137,7 @@ class DeployForm(forms.Form):
             return with_holds(PRESETS[cleaned["strategy"]].steps, cleaned["hold_s"])
         if not cleaned["steps"]:
             raise InvalidInput("steps", "Write the steps, as in 5:60s, 50:10m, 100.")
-        return rising(plans.parse(cleaned["steps"]))
+        return plans.parse(cleaned["steps"])
 
 
 def with_holds(plan: Plan, hold_s: int | None) -> Plan:
@@ -146,20 +145,6 @@ def with_holds(plan: Plan, hold_s: int | None) -> Plan:
     if hold_s is None:
         return plan
     return plans.check([replace(s, hold_s=hold_s) if s.hold_s else s for s in plan])
-
-
-def rising(plan: Plan) -> Plan:
-    """The plan, or InvalidInput when a weight falls or the last one is not 100."""
-    for number, (before, after) in enumerate(pairwise(plan), 2):
-        if after.weight < before.weight:
-            raise InvalidInput(
-                "steps",
-                f"Step {number}: {after.weight} % is less than {before.weight} % before it. "
-                "Weights never fall: to go down, roll back.",
-            )
-    if plan[-1].weight != 100:
-        raise InvalidInput("steps", f"The last step must be 100 %, it is {plan[-1].weight} %.")
-    return plan
 
 
 def plan_name(strategy: str) -> str:
@@ -358,7 +343,7 @@ class ServiceForm(ModelForm):
         text = str(self.cleaned_data["default_plan"])
         if text not in PRESETS:
             try:
-                rising(plans.parse(text))
+                plans.parse(text)
             except InvalidInput as error:
                 raise ValidationError(str(error)) from error
         return text

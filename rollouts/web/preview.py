@@ -60,7 +60,9 @@ def what_will_happen(service: Service, version: Version, plan: Plan) -> Preview:
     """The rows of a rollout of ``version`` by ``plan``, in the order in which they happen."""
     start, start_s = _start(service, version)
     old = service.stable
-    steps = [row for step in plan for row in _step(step, version, old)]
+    # A plan that ends below 100 % is promoted to it all the same.
+    walked = plan if plan[-1].weight == 100 else (*plan, Step(100))
+    steps = [row for step in walked for row in _step(step, version, old)]
     total = start_s + sum(step.hold_s for step in plan)
     return Preview([*start, *steps, *_end(service, version, old)], _total(total, plan))
 
