@@ -182,7 +182,7 @@ class _Generator:
     async def run(self) -> list[Answer]:
         """Until stdin ends, and then until every request has its answer."""
         ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-        print("started", flush=True)  # noqa: T201
+        print("started", flush=True)
         due = time.monotonic()
         while not ended.done():
             due += self._gap_s
@@ -211,7 +211,7 @@ class _Generator:
 def main(port: int, rps: int, connections: int) -> None:
     answers = asyncio.run(_Generator(port, rps, connections).run())
     rows = [[a.sent, a.done, a.status, a.version, a.failure] for a in answers]
-    print(json.dumps(rows))  # noqa: T201
+    print(json.dumps(rows))
 
 
 if __name__ == "__main__":

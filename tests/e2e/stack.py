@@ -199,6 +199,10 @@ class Stack:
         self._pids |= set(self._by_folder())
         return self._pids
 
+    def commands(self) -> list[str]:
+        """The command lines of everything of this stack that runs now."""
+        return [" ".join(each.cmdline()) for each in self._alive()]
+
     def kill(self, process: str, signum: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal to a fixed process; returns the pid it had."""
         pid = self.pid(process)

@@ -165,7 +165,7 @@ def test_two_rollbacks_at_once_have_one_effect(stack: Stack, who: WebSession) ->
     at_half(stack, number)
     people = [who.twin() for _ in range(4)]
     statuses = at_the_same_time(
-        *(lambda p=p: p.post(f"/rollouts/{number}/rollback/") for p in people)  # type: ignore[misc]
+        *(lambda p=p: p.post(f"/rollouts/{number}/rollback/") for p in people)
     )
     stack.until_rollout(number, phase="rolled_back")
     assert sorted(statuses) == [302, 409, 409, 409]
@@ -197,7 +197,7 @@ def test_of_many_starts_at_once_one_begins(stack: Stack, who: WebSession) -> Non
     form = {"version": str(stack.version("1.0")["number"]), "strategy": "custom"}
     statuses = at_the_same_time(
         *(
-            lambda p=p: p.post(f"/services/{SERVICE}/deploy/", steps=HALF_FOR_LONG, **form)  # type: ignore[misc]
+            lambda p=p: p.post(f"/services/{SERVICE}/deploy/", steps=HALF_FOR_LONG, **form)
             for p in people
         )
     )
