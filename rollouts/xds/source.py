@@ -11,6 +11,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from rollouts import models
 from rollouts.xds.proxies import ProxyState
@@ -23,12 +24,10 @@ def load(slug: str) -> Mesh | None:
     if mesh is None:
         return None
     services = list(mesh.services.order_by("pk"))
-    versions = _by_service(
-        models.Version.objects.filter(service__mesh=mesh, count__gt=0).select_related("service")
-    )
-    tasks: dict[int, list[models.Task]] = {}
-    for task in models.Task.objects.filter(service__mesh=mesh).select_related("version"):
-        tasks.setdefault(task.version_id, []).append(task)
+    versions: dict[int, list[models.Version]] = {}
+    for version in models.Version.objects.filter(service__mesh=mesh, count__gt=0):
+        versions.setdefault(version.service_id, []).append(version)
+    tasks = _by_version(models.Task.objects.filter(service__mesh=mesh))
     return Mesh(
         name=mesh.slug,
         public=_address(mesh, "public", settings.PUBLIC_PORT),
@@ -37,10 +36,21 @@ def load(slug: str) -> Mesh | None:
     )
 
 
-def _by_service(versions: Iterable[models.Version]) -> dict[int, list[models.Version]]:
-    found: dict[int, list[models.Version]] = {}
-    for version in versions:
-        found.setdefault(version.service_id, []).append(version)
+def load_service(slug: str, name: str) -> VirtualService | None:
+    """One service of a mesh as the rows have it now; as quick in a large mesh as in a small one."""
+    service = models.Service.objects.filter(mesh__slug=slug, name=name).first()
+    if service is None:
+        return None
+    versions = list(service.versions.filter(count__gt=0))
+    return _service(service, versions, _by_version(models.Task.objects.filter(service=service)))
+
+
+def _by_version(rows: QuerySet[models.Task]) -> dict[int, list[models.Task]]:
+    """Of each version the tasks, with no more columns than a proxy hears of."""
+    found: dict[int, list[models.Task]] = {}
+    needed = rows.select_related("version").only("host", "port", "index", "version__keep")
+    for task in needed:
+        found.setdefault(task.version_id, []).append(task)
     return found
 
 

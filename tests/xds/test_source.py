@@ -59,6 +59,24 @@ def test_loading_takes_a_constant_number_of_queries(
         source.load("shop")
 
 
+def test_one_service_alone_is_read_as_in_its_mesh(served: Service) -> None:
+    mesh = source.load("shop")
+    assert mesh is not None
+    assert (source.load_service("shop", served.name),) == mesh.services
+
+
+def test_one_service_is_read_in_three_queries(
+    served: Service, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(3):
+        source.load_service("shop", served.name)
+
+
+def test_an_unknown_service_is_none(served: Service) -> None:
+    assert source.load_service("shop", "nobody.local") is None
+    assert source.load_service("nowhere", served.name) is None
+
+
 def test_an_unknown_mesh_is_none(db: None) -> None:
     assert source.load("nowhere") is None
 

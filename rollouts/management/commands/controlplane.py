@@ -12,6 +12,7 @@ import logging
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -47,6 +48,7 @@ class _Process:
         self._address = address
         # One thread: one database connection that stays open, and reads in the order they came.
         self._thread = ThreadPoolExecutor(max_workers=1)
+        self._meshes: dict[str, Mesh] = {}  # as they are served
         self._heard: dict[tuple[str, str], ProxyState] = {}
         self._plane = ControlPlane(
             now=lambda: clock.moment().now,
@@ -73,21 +75,31 @@ class _Process:
     async def _read(self, what: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, what, *args)
 
-    async def _refresh(self, mesh: str, service: str) -> None:
-        self._serve(await self._read(source.load, mesh))
+    async def _refresh(self, slug: str, name: str) -> None:
+        """Serve one service as it is now: somebody waits, perhaps with a rollback."""
+        found = await self._read(source.load_service, slug, name)
+        # Looked up after the read: what is served was read earlier than ``found``, so is no newer.
+        mesh = self._meshes.get(slug)
+        if found is None or mesh is None or name not in {each.name for each in mesh.services}:
+            self._serve(await self._read(source.load, slug))
+            return
+        services = tuple(found if each.name == name else each for each in mesh.services)
+        self._serve(replace(mesh, services=services))
 
     async def _refresh_all(self) -> None:
         for slug in await self._read(source.meshes):
             self._serve(await self._read(source.load, slug))
 
     def _serve(self, mesh: Mesh | None) -> None:
-        if mesh is None:
+        if mesh is None or mesh == self._meshes.get(mesh.name):
             return
         try:
             self._plane.set_snapshot(mesh.name, snapshot(mesh))
         except InvalidInput as error:
             # What is served stays; the router sees that the generation does not come.
             log.error("mesh %s: not served: %s", mesh.name, error)
+        else:
+            self._meshes[mesh.name] = mesh
 
     async def _poll(self) -> None:
         seen: object = None
