@@ -42,10 +42,10 @@ class Rows:
 
 
 def read(pk: int) -> Rows:
-    service = Service.objects.select_related("mesh", "stable").get(pk=pk)
-    return Rows(
-        service, service.live_rollout(), {version.pk: version for version in service.versions.all()}
-    )
+    service = Service.objects.select_related("mesh").get(pk=pk)
+    # Without its versions, as live_rollout() has them: those are read whole by the next line.
+    rollout = service.rollouts.live().first()
+    return Rows(service, rollout, {version.pk: version for version in service.versions.all()})
 
 
 def state_of(rows: Rows) -> ServiceState:
@@ -212,7 +212,9 @@ def _record(rollout: Rollout, was: RolloutState, now: RolloutState, at: Moment) 
         ended_at=at.now, outcome=outcome
     )
     if new:
-        StepRecord.objects.get_or_create(rollout=rollout, key=new, defaults={"started_at": at.now})
+        row = StepRecord(rollout=rollout, key=new, started_at=at.now)
+        # One query, not the four of get_or_create: a push waits for this transaction.
+        StepRecord.objects.bulk_create([row], ignore_conflicts=True)
 
 
 def row_key(rollout: RolloutState) -> str:
