@@ -1,4 +1,4 @@
-"""What confirms, what stays warm, what is scaled. Scenarios, stepped by hand over a fake world."""
+"""What confirms, what stays warm, what is scaled. Stepped by hand over a fake world."""
 
 from rollouts.domain.state import Phase, Stage
 from tests.domain.starts import at_half, promoted

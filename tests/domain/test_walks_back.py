@@ -1,4 +1,4 @@
-"""Rollouts that go back: rollbacks, aborts, deaths. Scenarios, stepped by hand over a fake world."""
+"""Rollouts that go back: rollbacks, aborts, deaths. Stepped by hand over a fake world."""
 
 from rollouts.domain.state import Phase
 from tests.domain.starts import HALF, at_half, promoted

@@ -1,4 +1,4 @@
-"""Rollouts that go forward: steps, holds, health, pauses, promotions. Scenarios, stepped by hand over a fake world."""
+"""Rollouts that go forward: steps, holds, health, pauses. Stepped by hand over a fake world."""
 
 import pytest
 
