@@ -88,7 +88,8 @@ class Seen:
 
     def reason(self, version: VersionId) -> str:
         """Why a task of the version is not well, the platform's words; empty when all are."""
-        return next((t.reason for t in self.tasks.get(version, ()) if t.reason), "")
+        ill_first = sorted(self.tasks.get(version, ()), key=lambda task: task.healthy)
+        return next((task.reason for task in ill_first if task.reason), "")
 
 
 @dataclass(frozen=True)

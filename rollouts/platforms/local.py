@@ -88,9 +88,12 @@ def _task(row: Mapping[str, Any]) -> Task:
 
 
 def _reason(row: Mapping[str, Any]) -> str:
-    """Why the task is not well, for a person: how it died and its last words, or its health."""
+    """Why the task is not well, for a person: how it died and its last words, or its health.
+
+    A task that runs had been well in this life: how an earlier one ended does not matter to it.
+    """
     last = row["last_exit"]
-    if last is None:
+    if last is None or row["state"] in ("running", "stopping"):
         return f"{row['id']} is {row['state']}; health: {row['health']}."
     words = f" Last line: {last['log'][-1]}" if last["log"] else ""
     return f"{last['text']}.{words}"
