@@ -27,7 +27,9 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]
     """Rows that the supervisor answers with."""
     rows: list[dict[str, Any]] = []
     answer = {"tasks": rows}
-    monkeypatch.setattr(local.SupervisorClient, "observe", lambda self, group: answer)
+    monkeypatch.setattr(
+        "rollouts.platforms.local.SupervisorClient.observe", lambda self, group: answer
+    )
     return rows
 
 
