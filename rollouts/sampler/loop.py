@@ -28,8 +28,8 @@ from rollouts.sampler.writer import Writer
 log = logging.getLogger(__name__)
 
 FULL_EVERY_S = 1.0
-LOOK_EVERY_S = 0.2
 ROWS_WORTH_A_WRITE = 20
+SOON_S = 0.2  # then they are written, for the pages, before the second is over
 
 LAST_ANSWERS_S = 0.35  # for requests in flight when the process is told to end
 LAST_WRITE_S = 0.4
@@ -50,7 +50,8 @@ class Sampler:
         self._writer = Writer()
         self._away = False
         self._broken: list[BaseException] = []
-        self._stop = asyncio.Event()
+        self._stop, self._wake = asyncio.Event(), asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sample until ``stop`` is set; then store what there is, once, and return.
@@ -65,6 +66,7 @@ class Sampler:
         for part in parts:
             part.add_done_callback(self._part_ended)
         await stop.wait()
+        self._wake.set()
         counting.cancel()
         await asyncio.gather(
             asyncio.wait(parts, timeout=LAST_ANSWERS_S),
@@ -104,12 +106,13 @@ class Sampler:
             if loop.time() >= due:
                 due = max(due + FULL_EVERY_S, loop.time())
                 await self._read_plan()
+            if not self._stop.is_set():  # The last write waits for the last answers.
                 await self._store(time.time())
-            elif len(self.ledger.batch.rows) >= ROWS_WORTH_A_WRITE and not self._away:
-                await self._store(time.time())
+            self._soon = None
+            self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await self._stop.wait()
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
 
     # What to ask
 
@@ -142,6 +145,9 @@ class Sampler:
 
     def _record(self, row: Row) -> None:
         self.ledger.record(row, TrafficBucket.SAMPLER)
+        if self._soon is None and len(self.ledger.batch.rows) >= ROWS_WORTH_A_WRITE:
+            loop = asyncio.get_running_loop()
+            self._soon = loop.call_later(FULL_EVERY_S if self._away else SOON_S, self._wake.set)
 
     # What Envoy counted
 

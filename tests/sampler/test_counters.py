@@ -11,14 +11,14 @@ RECORDED = (Path(__file__).parent / "envoy_stats.json").read_text()
 
 
 def test_failed_grpc_calls_are_errors_although_their_status_is_200():
-    count = parse(RECORDED)["echo-server--3"]
+    count = parse(RECORDED).counts["echo-server--3"]
     tally = count.tally("grpc")
     assert (tally.requests, tally.errors, tally.latency.total) == (50, 10, 50)
     assert (count.http, count.http_errors) == (50, 0)
 
 
 def test_a_404_is_a_request_and_no_error():
-    tally = parse(RECORDED)["web--4"].tally("http")
+    tally = parse(RECORDED).counts["web--4"].tally("http")
     assert (tally.requests, tally.errors, tally.latency.total) == (30, 0, 30)
 
 
@@ -31,7 +31,19 @@ def test_after_a_restart_everything_is_new():
     assert Count(http=3).since(Count(http=100, http_errors=4)) == Count(http=3)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"stats": [{}]}', "<html>", '{"stats": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"stats": [{}]}',
+        "<html>",
+        '{"stats": 3}',
+        '{"stats": [{"name": "cluster.a--1.upstream_rq_2xx", "value": 1e999}]}',
+        '{"stats": [{"name": "cluster.a--1.upstream_rq_2xx", "value": -1}]}',
+        '{"stats": ' + "[" * 100_000,
+    ],
+)
 def test_other_answers_are_unreadable(text):
     with pytest.raises(Unreadable):
         parse(text)

@@ -1,6 +1,8 @@
 """The schedule tells the truth about a service that stands still."""
 
 import asyncio
+import re
+import time
 
 import pytest
 
@@ -17,9 +19,16 @@ PATTERN = r"Version ([^)\s]+)\)"
 
 def watching(port, rows, *, rate=50.0, pattern=PATTERN, timeout_s=5.0):
     url = f"http://127.0.0.1:{port}"
-    watch = Watch(Wanted(1, "echo", url, "/", rate, pattern, timeout_s), rows.append)
+    watch = made(Wanted(1, "echo", url, "/", rate, pattern, timeout_s), rows)
     watch.labels = {"1.0": 11}
     return watch
+
+
+def made(wanted, rows, notes=None):
+    def broken(error):
+        raise error
+
+    return Watch(wanted, rows.append, note=(notes or []).append, broken=broken)
 
 
 async def rows_of(watch, rows, count, deadline_s=5.0):
@@ -27,7 +36,7 @@ async def rows_of(watch, rows, count, deadline_s=5.0):
     async with asyncio.timeout(deadline_s):
         while len(rows) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    await watch.stop()
+    await watch.stop(0.5)
     return rows
 
 
@@ -92,8 +101,75 @@ async def test_what_does_not_fit_in_flight_is_an_error():
 async def test_a_forbidden_address_is_an_error_and_no_connection():
     rows: list[Row] = []
     wanted = Wanted(1, "echo", "http://169.254.169.254", "/", 100.0, "", 1.0)
-    await rows_of(Watch(wanted, rows.append), rows, 2)
+    await rows_of(made(wanted, rows), rows, 2)
     assert {row.status for row in rows} == {"forbidden"}
+
+
+async def test_a_standstill_of_the_sampler_is_a_gap_and_no_error(caplog):
+    rows: list[Row] = []
+    notes: list[Row] = []
+    async with serving(always(SAYS_1)) as port:
+        wanted = Wanted(1, "echo", f"http://127.0.0.1:{port}", "/", 50.0, PATTERN, 5.0)
+        watch = Watch(wanted, rows.append, note=notes.append, broken=pytest.fail)
+        watch.start()
+        async with asyncio.timeout(5):
+            while len(rows) < 10:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        before = len(rows)
+        stood_still_at = time.time()
+        time.sleep(2.6)  # noqa: ASYNC251  that is the standstill
+        async with asyncio.timeout(5):
+            while len(rows) < before + 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await watch.stop(0.5)
+    assert all(row.ok for row in rows)
+    assert [row for row in rows if stood_still_at + 0.1 < row.at < stood_still_at + 2.5] == []
+    (note,) = notes
+    assert (note.status, note.version) == ("not sampled", None)
+    assert re.fullmatch(
+        r"The sampler stood still for 2\.\d s: 1[23]\d requests .* sent\.", note.message
+    )
+    assert note.message in caplog.text
+
+
+async def test_a_time_out_that_only_our_standstill_made_is_no_error():
+    rows: list[Row] = []
+    notes: list[Row] = []
+    arrived = asyncio.Event()
+
+    async def silent(reader, writer):
+        arrived.set()
+        await asyncio.sleep(30)
+
+    async with serving(silent) as port:
+        wanted = Wanted(1, "echo", f"http://127.0.0.1:{port}", "/", 0.01, PATTERN, 0.5)
+        watch = Watch(wanted, rows.append, note=notes.append, broken=pytest.fail)
+        watch.start()
+        await arrived.wait()
+        time.sleep(2.6)  # noqa: ASYNC251  that is the standstill
+        async with asyncio.timeout(5):
+            while not notes:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await watch.stop(0.5)
+    assert rows == []
+    assert notes[0].message == "The sampler stood still while it waited for an answer."
+
+
+async def test_what_is_still_unanswered_after_the_grace_is_counted():
+    rows: list[Row] = []
+
+    async def silent(reader, writer):
+        await asyncio.sleep(30)
+
+    async with serving(silent) as port:
+        watch = watching(port, rows)
+        watch.start()
+        async with asyncio.timeout(5):
+            while len(watch._running) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await watch.stop(0.05)
+    assert watch.unanswered >= 3
+    assert rows == []
 
 
 def test_a_pattern_that_never_ends_is_interrupted():
