@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.forms import BoundField
 
 from rollouts.domain import plan as plans
 from rollouts.domain.plan import MAX_HOLD_S, PRESETS, Plan
@@ -302,6 +303,21 @@ class ServiceForm(ModelForm):
             "drain_s",
             "keep_warm",
         ]
+
+    # What most services never change; shown on demand.
+    LATER = (
+        *("timeout_s", "idempotent", "sample_pattern", "default_plan", "start_deadline_s"),
+        *("scale_down_delay_s", "abort_delay_s", "drain_s", "keep_warm"),
+    )
+
+    def first(self) -> list[BoundField]:
+        return [field for field in self if field.name not in self.LATER]
+
+    def later(self) -> list[BoundField]:
+        return [field for field in self if field.name in self.LATER]
+
+    def later_is_wrong(self) -> bool:
+        return any(name in self.errors for name in self.LATER)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

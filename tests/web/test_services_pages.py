@@ -138,3 +138,10 @@ def test_the_page_reads_a_fixed_number_of_rows(operator, world, django_assert_ma
         world.service.versions.create(number=number, label=f"2.{number}", digest="sha256:1")
     with django_assert_max_num_queries(18):
         operator.get("/services/echo-server/")
+
+
+def test_the_add_form_starts_with_what_most_services_use(operator, world):
+    page = operator.get("/services/add/")
+    shown = {field.name: field.value() for field in page.context["form"]}
+    assert (shown["tasks"], shown["timeout_s"], shown["default_plan"]) == (2, 5.0, "half")
+    assert all(shown[name] not in (None, "") for name in ("drain_s", "keep_warm", "sample_rate"))
