@@ -200,7 +200,7 @@ def apply(pk: int, at: Moment) -> None:
     """
     service = Service.objects.select_related("mesh").get(pk=pk)
     _apply_weights(service, at)
-    counts = {v: v.count for v in Version.objects.filter(service=service) if v.count}
+    counts = {v: v.count for v in service.versions.filter(count__gt=0)}
     try:
         platform(service.mesh.platform).apply(service, counts, revision=service.ticks)
     except PlatformRefused as error:
@@ -210,10 +210,9 @@ def apply(pk: int, at: Moment) -> None:
 
 
 def _apply_weights(service: Service, at: Moment) -> None:
-    targets = {v.pk: v.target for v in service.versions.filter(pk__in=service.weights)}
-    route = Weights(
-        service.generation, {targets[int(pk)]: weight for pk, weight in service.weights.items()}
-    )
+    # Not read from the database, only named: requests wait for this push.
+    versions = {Version(pk=int(pk), service=service): w for pk, w in service.weights.items()}
+    route = Weights(service.generation, {v.target: weight for v, weight in versions.items()})
     try:
         confirmed = router(service.mesh.router).apply(service, route, wait_s=WAIT_S)
     except RouterError as error:
