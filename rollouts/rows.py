@@ -31,6 +31,12 @@ from rollouts.domain.state import (
 )
 from rollouts.models import Event, Rollout, Route, Service, StepRecord, Task, Version, json_weights
 
+# What ``decide`` hears of a version. Not the build: a service may have had hundreds of them.
+VERSION_COLUMNS = (
+    *("label", "number", "count", "keep"),
+    *("retire_left", "drain_left", "destroy_requested_at"),
+)
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -45,7 +51,8 @@ def read(pk: int) -> Rows:
     service = Service.objects.select_related("mesh").get(pk=pk)
     # Without its versions, as live_rollout() has them: those are read whole by the next line.
     rollout = service.rollouts.live().first()
-    return Rows(service, rollout, {version.pk: version for version in service.versions.all()})
+    versions = service.versions.only("service", *VERSION_COLUMNS)
+    return Rows(service, rollout, {version.pk: version for version in versions})
 
 
 def state_of(rows: Rows) -> ServiceState:
