@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from rollouts.models import TrafficBucket
 from rollouts.sampler import store
@@ -33,6 +32,9 @@ SOON_S = 0.2  # then they are written, for the pages, before the second is over
 
 LAST_ANSWERS_S = 0.35  # for requests in flight when the process is told to end
 LAST_WRITE_S = 0.4
+
+# What passes. Every other error of a database is a mistake of ours, and ends the process.
+AWAY = (OperationalError, InterfaceError)
 
 Ring = Callable[[str], object]
 
@@ -119,7 +121,7 @@ class Sampler:
     async def _read_plan(self) -> None:
         try:
             plan = await self._writer.call(self._plans.read)
-        except DatabaseError as error:
+        except AWAY as error:
             self._complain(error)  # The last plan stays in force.
             return
         await self._close_retired()
@@ -154,7 +156,8 @@ class Sampler:
     async def _count(self) -> None:
         """Read the counters of every Envoy at the start of each second of the wall clock."""
         while True:
-            await asyncio.sleep(1 - time.time() % 1)
+            # A little later, because timers may be early.
+            await asyncio.sleep(1.005 - time.time() % 1)
             addresses = self._plan.admins
             for gone in set(self._counters) - addresses:
                 if reader := self._counters.pop(gone):
@@ -180,7 +183,7 @@ class Sampler:
         batch = self.ledger.take(now)
         try:
             await self._writer.call(lambda: self._write(batch))
-        except DatabaseError as error:
+        except AWAY as error:
             self.ledger.give_back(batch)
             self._complain(error)
             return
@@ -192,7 +195,7 @@ class Sampler:
         for service in store.write(batch, datetime.now(UTC)):
             self._ring(f"service-{service}")
 
-    def _complain(self, error: DatabaseError) -> None:
+    def _complain(self, error: Exception) -> None:
         if not self._away:
             log.warning("The database cannot be used (%s); keeping the newest 60 s.", error)
         self._away = True

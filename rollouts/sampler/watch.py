@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -57,6 +58,7 @@ class Watch:
         self._most = max(LEAST_IN_FLIGHT, round(LONGEST_TIMEOUT_S * wanted.rate))
         self._running: set[asyncio.Task[None]] = set()
         self._schedule: asyncio.Task[None] | None = None
+        self._unheard_at = -math.inf  # loop time of the newest answer that our standstill cost
 
     @property
     def busy(self) -> bool:
@@ -77,11 +79,12 @@ class Watch:
         self.retire()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
-        self.unanswered = len(self._running)
+        self.unanswered = sum(not task.done() for task in self._running)
         for task in self._running:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
+        if self.unanswered:
             log.info("%s: ended without %d answers", self.wanted.slug, self.unanswered)
         if self._probe is not None:
             self._probe.close()
@@ -126,7 +129,9 @@ class Watch:
         answer = await self._probe.get()
         now = loop.time()
         if answer.status == "time-out" and now - sent > self.wanted.timeout_s + STOOD_STILL_S:
-            self._note_gap(due, "while it waited for an answer")
+            if now - self._unheard_at > STOOD_STILL_S:  # One row, however many there were.
+                self._note_gap(due, "while it waited for answers")
+            self._unheard_at = now
             return
         self._note(due, answer, now - due)
 

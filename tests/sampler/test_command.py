@@ -36,7 +36,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    made = tmp_path_factory.mktemp("sampler")
+    made: Path = tmp_path_factory.mktemp("sampler")
     command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", MAKE]
     subprocess.run(command, cwd=ROOT, env=environment(made), check=True, timeout=90)
     return made

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from django.db import Error as DatabaseError
+from django.db import DataError, OperationalError
 
 from rollouts.models import Heartbeat, Mesh, Sample, Service, Version
 from rollouts.sampler import store
@@ -164,6 +164,20 @@ async def test_an_error_that_nobody_foresaw_ends_it_loudly(owner, method, monkey
     assert await rows(Heartbeat.objects.filter(name="sampler").exists)
 
 
+async def test_a_row_that_the_database_refuses_ends_it_loudly(monkeypatch):
+    """Trying it again and again would keep every other row out."""
+
+    def refused(row):
+        raise DataError("out of range")
+
+    monkeypatch.setattr(store, "_sample", refused)
+    async with serving(always(SAYS_1)) as port:
+        await rows(lambda: a_service(port))
+        with pytest.raises(DataError):
+            async with asyncio.timeout(10):
+                await Sampler(lambda topic: None).run(asyncio.Event())
+
+
 async def test_a_database_that_hangs_holds_up_neither_requests_nor_the_end(monkeypatch, caplog):
     hanging, release, asked = asyncio.Event(), asyncio.Event(), 0
     loop = asyncio.get_running_loop()
@@ -171,7 +185,7 @@ async def test_a_database_that_hangs_holds_up_neither_requests_nor_the_end(monke
     def hang(batch, now):
         loop.call_soon_threadsafe(hanging.set)
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result(20)
-        raise DatabaseError
+        raise OperationalError
 
     async def respond(reader, writer):
         nonlocal asked
