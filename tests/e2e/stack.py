@@ -270,18 +270,26 @@ class Stack:
         )
         assert page.status == 302, f"not added: {page.status} {page.body[-3000:]}"
 
-    def answers(self) -> bool:
-        """Does the public endpoint answer 200 now?"""
+    def answer(self) -> str:
+        """What the public endpoint says now; "" unless it is a 200."""
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.ports["MESHUI_PUBLIC_PORT"], timeout=5
         )
         try:
             connection.request("GET", "/?name=Ada")
-            return connection.getresponse().status == 200
+            answer = connection.getresponse()
+            return answer.read().decode() if answer.status == 200 else ""
         except (OSError, http.client.HTTPException):
-            return False
+            return ""
         finally:
             connection.close()
+
+    def answers(self) -> bool:
+        return bool(self.answer())
+
+    def hear(self, version: str) -> None:
+        """Ask the public endpoint until this version answers."""
+        self.until(lambda: f"Version {version})" in self.answer(), 20, f"{version} answers")
 
     # Rows
 

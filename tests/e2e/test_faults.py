@@ -31,6 +31,7 @@ def test_killing_the_new_version_at_half_loses_no_request(stack: Stack, who: Web
     with stack.load(RPS) as load:
         number = stack.deploy(who, "1.0", HALF_FOR_LONG)
         at_half(stack, number)
+        stack.hear("1.0")
         killed = time.monotonic()
         stack.kill_tasks("1.0")
         took = back_on_stable(stack, killed)
@@ -47,6 +48,7 @@ def test_a_paused_new_version_is_rolled_back_and_loses_no_request(
     with stack.load(RPS) as load:
         number = stack.deploy(who, "1.0", HALF_FOR_LONG)
         at_half(stack, number)
+        stack.hear("1.0")
         paused = time.monotonic()
         stack.kill_tasks("1.0", signal.SIGSTOP)
         took = back_on_stable(stack, paused)
@@ -124,6 +126,7 @@ def test_a_rollback_needs_no_broker_worker_or_beat(stack: Stack, who: WebSession
     with stack.load(RPS) as load:
         number = stack.deploy(who, "1.0", HALF_FOR_LONG)
         at_half(stack, number)
+        stack.hear("1.0")
         pids = [stack.pid(name) for name in dead]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP if how == "paused" else signal.SIGKILL)
@@ -138,6 +141,7 @@ def test_a_rollback_needs_no_broker_worker_or_beat(stack: Stack, who: WebSession
     last = load.seen.last("1.0") - page.at
     print(f"{how}: 2xx after {page.at - began:.3f} s, last answer {last * 1000:.0f} ms after it;",
           load.seen.says())  # fmt: skip
+    assert load.seen.last("1.0") > 0
     assert last <= LAST_ANSWER_S
     assert load.seen.failures == []
     assert stack.weights() == {"0.9": 100}

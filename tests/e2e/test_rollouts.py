@@ -91,6 +91,7 @@ def test_a_rollback_in_the_middle_loses_nothing_and_takes_at_once(
     with stack.load(rps=500) as load:
         number = stack.deploy(who, "1.0", HALF_FOR_LONG)
         at_half(stack, number)
+        stack.hear("1.0")
         page = who.post(f"/rollouts/{number}/rollback/", reason="looks bad")
         assert page.status == 302
         stack.until_rollout(number, phase="rolled_back")
