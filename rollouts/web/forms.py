@@ -271,7 +271,8 @@ class ServiceForm(ModelForm):
         max_length=200,
         required=False,
         strip=False,
-        help_text="Finds the version in an answer: a regular expression with one group.",
+        help_text="Finds the version in an answer: a regular expression with one group, such as "
+        r"Version ([0-9.]+). Empty: answers do not say their version.",
     )
     default_plan = Line(max_length=400, help_text="A strategy, or steps as in 5:60s, 50:10m, 100.")
     start_deadline_s = NumberField(min_value=5, max_value=86_400)
@@ -306,7 +307,7 @@ class ServiceForm(ModelForm):
 
     # What most services never change; shown on demand.
     LATER = (
-        *("timeout_s", "idempotent", "sample_pattern", "default_plan", "start_deadline_s"),
+        *("timeout_s", "idempotent", "default_plan", "start_deadline_s"),
         *("scale_down_delay_s", "abort_delay_s", "drain_s", "keep_warm"),
     )
 

@@ -189,7 +189,10 @@ def add(request: HttpRequest) -> HttpResponse:
     """A service and its first version in one form, then the deploy form."""
     _may_operate(request)
     posted = request.POST if request.method == "POST" else None
-    form, build = ServiceForm(posted, instance=Service()), VersionForm(None, posted)
+    form, build = (
+        ServiceForm(posted, instance=Service(sample_pattern="")),
+        VersionForm(None, posted),
+    )
     if posted is not None and all([form.is_valid(), build.is_valid()]):
         try:
             return _add(request, form, build)
