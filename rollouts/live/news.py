@@ -16,7 +16,7 @@ from django.db.models import F, Max
 
 from rollouts.domain.state import Phase
 from rollouts.live.figures import Figures, changed_at, figures_of, judge, of_version, window
-from rollouts.live.pill import IDLE, Pill, is_requested, pill_of
+from rollouts.live.pill import IDLE, Pill, pill_of
 from rollouts.live.points import LOOK_BACK_S, Pair, Point, Weights, points
 from rollouts.live.topics import numbers
 from rollouts.models import (
@@ -161,7 +161,7 @@ def state_of_rollout(world: World, rollout: Rollout) -> State:
         weight=service.weight_of(rollout.to_version_id),
         stuck=is_stuck(rollout, route, world.now),
     )
-    late = is_requested(rollout) and world.worker_late
+    late = rollout.is_live and world.worker_late
     columns = (rollout.revision, rollout.phase, rollout.step, rollout.stage, rollout.paused, late)
     seen = _print(world, service, [columns, rollout.reason, pill])
     return State(seen, pill.label, pill.kind, rollout.step + 1)
