@@ -97,8 +97,8 @@
   function labels(u) {
     const share = columns.o[columns.o.length - 1];
     if (share === undefined || share === null) return;
-    if (share > 12) label(u, `${newLabel} ${share.toFixed(0)} %`, share / 2, colour.new);
-    if (share < 88 && oldLabel) label(u, `${oldLabel} ${(100 - share).toFixed(0)} %`, (100 + share) / 2, colour.old);
+    if (share > 12) label(u, `${newLabel} ${Math.round(share)} %`, share / 2, colour.new);
+    if (share < 88 && oldLabel) label(u, `${oldLabel} ${100 - Math.round(share)} %`, (100 + share) / 2, colour.old);
   }
 
   function label(u, text, value, ink) {
