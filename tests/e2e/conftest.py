@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.browser import chromium, cookies, web
 from tests.e2e.session import WebSession
 from tests.e2e.stack import Stack, running
+
+__all__ = ["chromium", "cookies", "web"]  # fixtures of browser.py
 
 
 @pytest.fixture(scope="session")
