@@ -70,13 +70,13 @@ def processes() -> list[Process]:
     embedded = f"redis://127.0.0.1:{settings.BROKER_PORT}/0" == settings.BROKER_URL
     found = [_broker()] if embedded else []
     found.append(Process("prepare", _manage("prepare"), cwd=base, ready="exit", ready_within_s=90))
-    # The first ones are not waited for: they load while the control plane does.
+    # Worker and beat are not waited for: they load while the control plane does.
     found += [
         Process("worker", _celery("worker", "-P", "threads", "-c", "4", "--without-gossip",
                                   "--without-mingle", "--without-heartbeat"), cwd=base),
         Process("beat", _celery("beat", "--max-interval", "1"), cwd=base),
-        Process("sampler", _manage("sampler"), cwd=base),
         Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT),
+        Process("sampler", _manage("sampler"), cwd=base),
         _web(base),
     ]  # fmt: skip
     return found
