@@ -326,7 +326,7 @@ class ServiceForm(ModelForm):
             for fixed in ("mesh", "slug"):
                 del self.fields[fixed]
         elif not self.is_bound:
-            self.initial["mesh"] = Mesh.objects.order_by("pk").first()
+            self.initial["mesh"] = Mesh.objects.order_by("pk").values_list("pk", flat=True).first()
         for name, label in LABELS.items():
             if name in self.fields:
                 self.fields[name].label = label

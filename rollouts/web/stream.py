@@ -27,7 +27,7 @@ from rollouts.live.topics import key_of, parse_seen, parse_topics
 from rollouts.models import Rollout, Service, Stack
 
 MOST_STREAMS = 24  # of one person in one web process; a browser needs one
-CHECK_S = 30.0
+CHECK_S = 10.0
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 _open: Counter[int] = Counter()
 

@@ -145,4 +145,4 @@ def test_the_add_form_starts_with_what_most_services_use(operator, world):
     shown = {field.name: field.value() for field in page.context["form"]}
     assert (shown["tasks"], shown["timeout_s"], shown["default_plan"]) == (2, 5.0, "half")
     assert all(shown[name] not in (None, "") for name in ("drain_s", "keep_warm", "sample_rate"))
-    assert shown["mesh"] == world.mesh
+    assert shown["mesh"] == world.mesh.pk
