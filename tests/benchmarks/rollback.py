@@ -178,9 +178,14 @@ def _report(bench: _Bench, result: Result) -> None:
     for kind, trials in flat.items():
         against = ratios(_per_round(bench.trials[kind], lambda t: t.all_s), push)
         result.lines += _lines(kind, trials, against)
+    cpu_s = bench.web_s / len(flat[ALIVE])
+    result.lines.append(
+        Line("processor time of the web process", len(flat[ALIVE]),
+             {"question and click": f"{cpu_s * 1000:.0f} ms", "load": f"{bench.rate:g} rps"})
+    )  # fmt: skip
     result.raw = {
         "rate": bench.rate,
-        "web_cpu_s_per_click": bench.web_s / len(flat[ALIVE]),
+        "web_cpu_s_per_click": cpu_s,
         "trials": {
             kind: [[asdict(t) for t in each] for each in rounds]
             for kind, rounds in bench.trials.items()

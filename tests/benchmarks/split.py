@@ -7,12 +7,13 @@ the three agree, nothing fails, and 0 % and 100 % are exact. The peer is chance:
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from math import sqrt
 from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Max, Sum
 
 from rollouts import actions, doors
 from rollouts.domain.plan import Step
@@ -49,6 +50,7 @@ def run(product: Product, *, full: bool, seed: int) -> Result:
     *partly, last = (Step(weight, hold_s=HOUR_S) for weight in weights)
     rollout = product.deploy(NEW, (*partly, last))
     points = []
+    until(_is_quiet, 60, "the dashboard has counted what came before")
     with Load(settings.PUBLIC_PORT, PATH, settings.STATE / "split.load") as load:
         for step, weight in enumerate(weights):
             product.hold(step)
@@ -79,6 +81,12 @@ def _point(load: Load, version: Version, weight: int, number: int) -> Point:
         dashboard=_shown(version) - shown,
         dashboard_all=_shown(None) - shown_all,
     )
+
+
+def _is_quiet() -> bool:
+    rows = TrafficBucket.objects.filter(service__slug="bench", source=TrafficBucket.ENVOY)
+    newest = rows.aggregate(newest=Max("second"))["newest"]
+    return newest is None or newest < time.time() - SHOWN_WITHIN_S
 
 
 def _counted(version: Version) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.utils import timezone
 
 from rollouts import actions, clock, doors, reconcile
@@ -133,8 +134,11 @@ class Product:
     def frozen(self, *names: str) -> Iterator[None]:
         """Stop the processes with SIGSTOP: they hold their connections and answer nothing."""
         pids = self.pids(*names)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        # Inside a transaction: SQLite has one writer, and whoever is stopped while it writes locks
+        # the database until it goes on. (One that is killed does not.)
+        with transaction.atomic():
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
