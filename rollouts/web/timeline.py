@@ -54,6 +54,8 @@ def timeline(facts: Facts) -> tuple[Row, ...]:
     rows = list(_forward(facts))
     if facts.rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED):
         rows = [_given_up(row) for row in rows] + list(_undo(facts))
+    elif facts.rollout.phase in (Phase.PROMOTING, Phase.SUCCEEDED):
+        rows = [_passed_over(row) for row in rows]
     return tuple(replace(row, number=number) for number, row in enumerate(rows, 1))
 
 
@@ -66,6 +68,12 @@ def _given_up(row: Row) -> Row:
     return row
 
 
+def _passed_over(row: Row) -> Row:
+    """A step that "promote fully" left out."""
+    planned = row.key.startswith(("shift-", "hold-"))
+    return replace(row, state="skipped") if planned and row.state == "todo" else row
+
+
 def _forward(facts: Facts) -> Iterator[Row]:
     new, tasks = facts.new.label, facts.service.tasks
     yield _row(facts, "provision", f"Provision {new}", "Task set and virtual node, no traffic")
@@ -73,10 +81,15 @@ def _forward(facts: Facts) -> Iterator[Row]:
     if start.state == "done":
         start = replace(start, note=f"{tasks} healthy")
     yield replace(start, tasks=tuple(facts.tasks_of(facts.new.pk)))
-    for index, step in enumerate(facts.rollout.plan):
+    # With nothing to go back to, the first deploy goes straight to the end.
+    plan = facts.rollout.plan if facts.old is not None else []
+    for index, step in enumerate(plan):
         yield from _step(facts, index, step)
-    last = facts.rollout.plan[-1]["weight"]
-    name = f"Make {new} stable" if last == 100 else f"Shift to 100 %, make {new} stable"
+    name = (
+        f"Make {new} stable"
+        if plan and plan[-1]["weight"] == 100
+        else f"Shift to 100 %, make {new} stable"
+    )
     yield _row(facts, "promote", name, "Every proxy has confirmed 100 %")
     if facts.old is not None and facts.rollout.phase != Phase.FAILED:
         minutes = time_text(facts.service.scale_down_delay_s)

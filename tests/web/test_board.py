@@ -206,3 +206,17 @@ def test_the_board_costs_a_constant_number_of_queries(django_assert_max_num_quer
     user.has_perm("rollouts.operate_service")
     with django_assert_max_num_queries(14):
         board(rollout, user, NOW)
+
+
+def test_a_first_deploy_shows_only_the_steps_that_it_takes():
+    rollout = rolling(phase="succeeded", stage="shift")
+    Rollout.objects.filter(pk=rollout.pk).update(from_version=None)
+    record(rollout, "promote", NOW, NOW)
+    seen = look(Rollout.objects.get(pk=rollout.pk))
+    assert [row.key for row in seen.rows] == ["provision", "start", "promote"]
+
+
+def test_steps_that_were_left_out_are_struck_out():
+    seen = look(rolling(phase="promoting", stage="shift", promote_full=True))
+    left_out = [row.key for row in seen.rows if row.state == "skipped"]
+    assert "shift-1" in left_out

@@ -146,13 +146,13 @@
     }
   }
 
-  let signedOutSaid = false;
+  let signedOutBar = null;
 
   /** Say once that the session has ended, with a way back; the page itself stays as it is. */
   function signedOut() {
-    if (signedOutSaid) return;
-    signedOutSaid = true;
+    if (signedOutBar) return;
     const bar = document.createElement("div");
+    signedOutBar = bar;
     bar.className = "bar warn";
     bar.setAttribute("role", "alert");
     const text = document.createElement("p");
@@ -164,6 +164,12 @@
     bar.append(text, link);
     $("#main").prepend(bar);
     document.dispatchEvent(new Event("signedout"));
+  }
+
+  /** Take that back. */
+  function signedIn() {
+    signedOutBar?.remove();
+    signedOutBar = null;
   }
 
   // ---- keys: single letters that open things and never act; off while typing and in dialogs
@@ -215,6 +221,7 @@
     skew: 0,
     remember,
     signedOut,
+    signedIn,
     toast,
     announce: (text) => say($("#announce"), text),
     alarm: (text) => say($("#alarm"), text),

@@ -24,6 +24,7 @@
     want(url, topics) {
       const joined = [...topics].sort().join(",");
       if (joined === this.topics) return;
+      if (this.state === "signed-out") this.state = "connecting"; // somebody may have signed in again
       this.url = url;
       this.topics = joined;
       this.restart(SOON_MS);
@@ -97,6 +98,7 @@
 
     signedOut() {
       this.run += 1;
+      this.abort?.abort();
       this.heardAt = 0;
       this.topics = ""; // no endless retry: the next page of a signed-in person starts anew
       this.say("signed-out");
@@ -173,11 +175,12 @@
     const tab = tabs.get(port);
     if (tab) tab.seenAt = Date.now();
     if (message.kind === "kick") return stream.kick();
+    if (message.kind === "out") return stream.signedOut();
     if (message.kind !== "want") return undefined;
     tabs.set(port, { topics: message.topics, url: message.url, seenAt: Date.now() });
     for (const topic of message.topics) if (known.has(topic)) port.postMessage(known.get(topic));
-    port.postMessage({ kind: "state", state: stream.state, sentence: "" });
-    return update();
+    update();
+    return port.postMessage({ kind: "state", state: stream.state, sentence: "" });
   }
 
   self.onconnect = (event) => {

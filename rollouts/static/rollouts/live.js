@@ -79,6 +79,10 @@
 
   function beat(data) {
     heardAt = Date.now();
+    if (signedOut) { // only a session gets beats: somebody has signed in again, in another tab
+      signedOut = false;
+      window.mesh.signedIn();
+    }
     window.mesh.skew = data.now - heardAt / 1000;
     show("live");
     for (const element of $$("[data-topic][data-parts]")) {
@@ -189,6 +193,14 @@
   $("#reconnect")?.addEventListener("click", () => {
     $("#stale-for").textContent = "…";
     kick();
+  });
+  // Another script met the end of the session first: the stream and the other tabs must know.
+  document.addEventListener("signedout", () => {
+    if (signedOut) return;
+    signedOut = true;
+    show("out");
+    if (port) port.postMessage({ kind: "out" });
+    else stream?.signedOut();
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && Date.now() - heardAt > 4000) kick(); });
   document.addEventListener("acted", () => {
