@@ -22,7 +22,7 @@ def read(fields: dict[str, Any]) -> Process:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)
 
 
 if __name__ == "__main__":
