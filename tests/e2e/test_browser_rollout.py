@@ -44,7 +44,7 @@ def test_the_one_time_link_signs_in_once(stack: Stack, web: Web) -> None:
 def test_somebody_deploys_watches_and_rolls_back(stack: Stack, web: Web) -> None:
     page = web.open("/")
     page.get_by_text("Deploy", exact=True).click()
-    page.get_by_role("link", name=SERVICE, exact=True).last.click()
+    page.locator(".acts-bar").get_by_role("link", name=SERVICE).click()
     page.locator("label[data-label='1.0'] input").check()
     plan = page.locator("#plan")
     page.get_by_role("radio", name=re.compile("^Canary")).check()
