@@ -87,7 +87,8 @@ async def sampling(folder: Path, respond=None):
         finally:
             if process.returncode is None:
                 process.kill()
-            await process.communicate()
+            _, said = await process.communicate()
+            sys.stderr.write(said.decode())  # shown when the test fails
 
 
 async def until(holds, deadline_s=60.0):
