@@ -191,7 +191,7 @@ class Stack:
             found.update({p["name"]: p["pid"] or 0 for p in self.processes()})
             return bool(found.get(process))
 
-        self.until(there, 20, f"{process} lives")
+        self.until(there, 60, f"{process} lives")
         return found[process]
 
     def pids(self) -> set[int]:

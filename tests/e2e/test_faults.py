@@ -216,6 +216,41 @@ def test_a_killed_envoy_comes_back_with_the_right_weights(stack: Stack, who: Web
     assert set(load.seen.versions()) == {"0.9"}
 
 
+def test_an_envoy_starts_with_the_last_known_weights_while_the_control_plane_hangs(
+    stack: Stack, who: WebSession
+) -> None:
+    plane = stack.kill("controlplane", signal.SIGSTOP)
+    old = stack.envoy()
+    os.kill(old, signal.SIGKILL)
+    stack.until(lambda: stack.envoy() not in (0, old), 20, "a new Envoy")
+    took = stack.until(stack.answers, 10, "it answers without a control plane")
+    os.kill(plane, signal.SIGCONT)
+    print(f"Envoy alone: answers {took:.2f} s after its start")
+    assert "Version 0.9)" in stack.answer()
+    number = stack.deploy(who, "1.0", HALF_FOR_LONG)
+    at_half(stack, number)
+    stack.hear("1.0")
+    assert who.post(f"/rollouts/{number}/rollback/").status == 302
+
+
+def test_a_rollback_comes_through_a_dead_control_plane(stack: Stack, who: WebSession) -> None:
+    with stack.load(RPS) as load:
+        number = stack.deploy(who, "1.0", HALF_FOR_LONG)
+        at_half(stack, number)
+        stack.hear("1.0")
+        stack.kill("controlplane")
+        page = who.post(f"/rollouts/{number}/rollback/", reason="and the control plane is dead")
+        assert page.status == 302
+        stack.until_rollout(number, phase="rolled_back")
+        down = time.monotonic()
+        stack.until(lambda: time.monotonic() > down + 0.5, 5, "some answers")
+    last = load.seen.last("1.0") - page.at
+    print(f"control plane dead: last answer {last:.2f} s after the 2xx;", load.seen.says())
+    assert load.seen.failures == []
+    assert load.seen.last("1.0") < down + LAST_ANSWER_S
+    assert stack.weights() == {"0.9": 100}
+
+
 def test_a_frozen_web_process_leaves_the_command_line(stack: Stack, who: WebSession) -> None:
     number = stack.deploy(who, "1.0", HALF_FOR_LONG)
     at_half(stack, number)

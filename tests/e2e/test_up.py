@@ -1,5 +1,6 @@
 """``manage.py up`` as a command of its own: how it starts, refuses, ends, and is begun again."""
 
+import contextlib
 import os
 import re
 import signal
@@ -70,8 +71,7 @@ def test_the_terminal_says_where_to_go(stack: Stack) -> None:
     assert "skipping fork() handlers" not in said
 
 
-def test_the_one_time_link_signs_in_once(fresh_stack: Stack) -> None:
-    stack = fresh_stack
+def test_the_one_time_link_signs_in_once(stack: Stack) -> None:
     found = re.search(r"Sign in +http://127\.0\.0\.1:\d+(/enter/\S+)", stack.output.read_text())
     assert found, stack.output.read_text()
     web = stack.web_session()
@@ -140,17 +140,17 @@ def test_a_destroyed_mesh_leaves_nothing_and_can_be_built_again(stack: Stack) ->
     assert who.post(f"/rollouts/{number}/rollback/").status == 302
 
 
-def test_an_up_that_is_asked_twice_to_end_kills_at_once(fresh_stack: Stack) -> None:
-    stack = fresh_stack
-    stack.pids()
-    stack.kill("worker", signal.SIGSTOP)
-    assert stack.up is not None
-    stack.up.send_signal(signal.SIGINT)
-    time_s = time.monotonic()
-    while stack.up.poll() is None:
-        stack.up.send_signal(signal.SIGINT)
-        try:
-            stack.up.wait(0.2)
-        except subprocess.TimeoutExpired:
-            assert time.monotonic() - time_s < 10
-    assert not stack.left()
+def test_an_up_that_is_asked_twice_to_end_kills_at_once(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "stack")
+    up = stack.launch()
+    try:
+        stack.kill("worker", signal.SIGSTOP)
+        began = time.monotonic()
+        while up.poll() is None:
+            assert time.monotonic() - began < 10, stack.logs()
+            up.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                up.wait(0.2)
+        assert not stack.left()
+    finally:
+        stack.destroy()
