@@ -55,7 +55,7 @@ def _outcome(what: Callable[[], T]) -> tuple[T | None, BaseException | None]:
     try:
         return what(), None
     except DatabaseError as error:
-        connection.close()  # It may be the connection that is broken; the next call opens another.
+        connection.close_if_unusable_or_obsolete()  # The next call opens another.
         return None, error
     except BaseException as error:  # noqa: BLE001  it is raised again where it is awaited
         return None, error

@@ -19,6 +19,8 @@ from rollouts.sampler.loop import Sampler
 
 class Command(BaseCommand):
     help = "Samples the services of every mesh and reads the counters of their Envoys."
+    # They load every page; ``up`` has made them already.
+    requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
