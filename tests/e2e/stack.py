@@ -10,43 +10,45 @@ import http.client
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from rollouts.supervisor.client import SupervisorClient, SupervisorUnreachable
 from tests.e2e.load import Load
+from tests.e2e.rows import SERVICE, Row, Rows
 from tests.e2e.session import WebSession
 from tests.envoy import free_port
 
+__all__ = ["NAME", "PASSWORD", "SERVICE", "Row", "Stack", "running"]
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("MESHUI_PORT", "MESHUI_PUBLIC_PORT", "MESHUI_EGRESS_PORT", "MESHUI_ENVOY_ADMIN_PORT",
          "MESHUI_XDS_PORT", "MESHUI_BROKER_PORT")  # fmt: skip
 NAME, PASSWORD = "ada", "kept-for-tests-only"
-SERVICE = "echo-server"
 POLL_S = 0.02
 START_S = 90.0  # generous: the machine may be busy
-Row = dict[str, Any]
 
 
-class Stack:
+class Stack(Rows):
     """One ``manage.py up``. Everything in it is found by the folder ``state``."""
 
     def __init__(self, state: Path, **environment: str) -> None:
-        self.state = state
+        super().__init__(state)
         state.mkdir(parents=True, exist_ok=True)
         self.ports = {name: free_port() for name in PORTS}
         known = {k: v for k, v in os.environ.items() if not k.startswith(("MESHUI_", "BROKER_"))}
         self.env = {
             **known,
+            # Said even where it is the default: a developer's .env must not reach in here.
             "MESHUI_STATE": str(state),
+            "MESHUI_BIND": "127.0.0.1",
+            "DATABASE_URL": f"sqlite:///{state / 'meshui.sqlite3'}",
+            "BROKER_URL": f"redis://127.0.0.1:{self.ports['MESHUI_BROKER_PORT']}/0",
             **{name: str(port) for name, port in self.ports.items()},
             **environment,
         }
@@ -117,8 +119,8 @@ class Stack:
 
     def left(self) -> list[psutil.Process]:
         """Processes of this stack that are still there, by pids we knew and by their folder."""
-        time_s = time.monotonic() + 3.0
-        while (found := list(self._alive())) and time.monotonic() < time_s:
+        deadline = time.monotonic() + 3.0
+        while (found := list(self._alive())) and time.monotonic() < deadline:
             time.sleep(POLL_S)
         return found
 
@@ -290,61 +292,6 @@ class Stack:
     def hear(self, version: str) -> None:
         """Ask the public endpoint until this version answers."""
         self.until(lambda: f"Version {version})" in self.answer(), 20, f"{version} answers")
-
-    # Rows
-
-    def rows(self, sql: str, *values: object) -> list[Row]:
-        """Read the database file, beside Django; no rows while there is no such table."""
-        path = self.state / "meshui.sqlite3"
-        if not path.exists():
-            return []
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as file:
-            file.row_factory = sqlite3.Row
-            try:
-                return [dict(row) for row in file.execute(sql, values)]
-            except sqlite3.OperationalError as error:
-                if "no such table" in str(error) or "unable to open" in str(error):
-                    return []
-                raise
-
-    def write(self, sql: str, *values: object) -> None:
-        with closing(sqlite3.connect(self.state / "meshui.sqlite3", timeout=20)) as file, file:
-            file.execute(sql, values)
-
-    def service(self, slug: str = SERVICE) -> Row:
-        (row,) = self.rows("SELECT * FROM rollouts_service WHERE slug = ?", slug)
-        return row
-
-    def version(self, label: str, service: str = SERVICE) -> Row:
-        (row,) = self.rows(
-            "SELECT v.* FROM rollouts_version v JOIN rollouts_service s ON s.id = v.service_id"
-            " WHERE s.slug = ? AND v.label = ?", service, label,
-        )  # fmt: skip
-        return row
-
-    def rollout(self, number: int) -> Row:
-        (row,) = self.rows("SELECT * FROM rollouts_rollout WHERE id = ?", number)
-        return row
-
-    def weights(self, service: str = SERVICE) -> Mapping[str, int]:
-        """Percent by label, as stored; versions with nothing are left out."""
-        labels = {
-            str(row["id"]): str(row["label"])
-            for row in self.rows(
-                "SELECT v.id, v.label FROM rollouts_version v JOIN rollouts_service s"
-                " ON s.id = v.service_id WHERE s.slug = ?", service,
-            )
-        }  # fmt: skip
-        stored = json.loads(self.service(service)["weights"])
-        return {labels[pk]: weight for pk, weight in stored.items() if weight}
-
-    def settled(self, service: str = SERVICE) -> bool:
-        """Has every proxy confirmed the newest weights?"""
-        rows = self.rows(
-            "SELECT r.confirmed_at FROM rollouts_route r JOIN rollouts_service s"
-            " ON s.id = r.service_id WHERE s.slug = ? ORDER BY r.generation DESC LIMIT 1", service,
-        )  # fmt: skip
-        return bool(rows and rows[0]["confirmed_at"])
 
     # Waiting
 
