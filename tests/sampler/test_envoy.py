@@ -42,7 +42,9 @@ class World:
         self, protocol: Protocol, weights: dict[str, int], *targets: Target
     ) -> Counters:
         """Start Envoy; the first reading of its counters is already done."""
-        one = replace(service(*targets, weights=weights), protocol=protocol, stable=OLD)
+        one = service(*targets, weights=weights)
+        # Patient, so that a busy machine makes no attempts of its own.
+        one = replace(one, protocol=protocol, stable=OLD, timeout_s=30.0)
         self.plane.set_snapshot("shop", snapshot(mesh(one, egress=self.egress)))
         self.envoy.start(self.port)
         await self.envoy.ready()
@@ -104,7 +106,7 @@ async def call(egress: int, times: int) -> Counter[str]:
         say = channel.unary_unary(SAY, as_it_is, as_it_is)
         for _ in range(times):
             try:
-                seen[(await say(b"", timeout=5)).decode()] += 1
+                seen[(await say(b"", timeout=30)).decode()] += 1
             except grpc.aio.AioRpcError as error:
                 seen[error.code().name] += 1
     return seen

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from rollouts.domain.traffic import Histogram
 from rollouts.sampler.ledger import Row
 from rollouts.sampler.reading import Reader
 from rollouts.sampler.store import Wanted
@@ -33,7 +32,7 @@ def made(wanted, rows):
     return Watch(wanted, rows.append, note=notes.append, broken=unforeseen)
 
 
-async def rows_of(watch, rows, count, deadline_s=5.0):
+async def rows_of(watch, rows, count, deadline_s=20.0):
     watch.start()
     async with asyncio.timeout(deadline_s):
         while len(rows) < count:  # noqa: ASYNC110
@@ -43,23 +42,20 @@ async def rows_of(watch, rows, count, deadline_s=5.0):
 
 
 async def test_a_stall_of_1_s_is_charged_to_every_request_that_was_due():
-    """Of 4 s, one quarter waits uniformly 0–1 s: p87.5 is 0.5 s, p95 is 0.8 s."""
     rows: list[Row] = []
-    began = asyncio.get_running_loop().time()
+    began = time.time()
 
     async def respond(reader, writer):
-        at = asyncio.get_running_loop().time() - began
-        if 1 <= at < 2:
-            await asyncio.sleep(2 - at)
+        if began + 1 <= time.time() < began + 2:
+            await asyncio.sleep(began + 2 - time.time())
         writer.write(SAYS_1)
 
     async with serving(respond) as port:
-        await rows_of(watching(port, rows, rate=100), rows, 400, 8)
-    latency = Histogram()
-    for row in rows[:400]:
-        latency.record(row.latency_ms)
-    assert latency.percentile(0.875) == pytest.approx(500, rel=0.08)
-    assert latency.percentile(0.95) == pytest.approx(800, rel=0.05)
+        await rows_of(watching(port, rows, rate=100), rows, 250, 20)
+    hit = [row for row in rows if began + 1 <= row.at < began + 2]
+    assert 99 <= len(hit) <= 101
+    # 5 ms, because sleeping may end early. A busy machine adds to it, and nothing takes from it.
+    assert all(row.latency_ms >= (began + 2 - row.at) * 1000 - 5 for row in hit)
     assert all(row.ok and row.version == 11 for row in rows)
 
 
