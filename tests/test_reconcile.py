@@ -20,7 +20,8 @@ HALF = (Step(50, hold_s=60), Step(100))
 def stable(service: Service, version: Any, ask: Any, tick: Any) -> Service:
     """The service with 0.9 serving 100 %."""
     actions.request_deploy(service, version("0.9"), plan=HALF, plan_name="Half", ask=ask())
-    return tick()
+    served: Service = tick()
+    return served
 
 
 def start(service: Service, version: Any, ask: Any, label: str = "1.0") -> Rollout:
