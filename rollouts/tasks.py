@@ -7,11 +7,12 @@ from rollouts import clock, provision, reconcile
 
 @shared_task(name="rollouts.tick")
 def tick() -> None:
-    """Twice a second, from beat: whatever is due, stacks first."""
+    """Twice a second, from beat: whatever is due. A stack waits for its services, so they first."""
     at = clock.moment()
     reconcile.beat("worker", at)
-    provision.tick_due(at)
-    reconcile.tick_due(clock.moment())  # later than the services that a stack has just made
+    reconcile.tick_due(at)
+    if provision.tick_due(clock.moment()):
+        reconcile.tick_due(clock.moment())  # the services that a stack has made just now
 
 
 @shared_task(name="rollouts.prune")
