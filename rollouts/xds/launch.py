@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from zlib import crc32
 
@@ -25,6 +26,7 @@ from rollouts.xds.snapshot import Address
 from rollouts.xds.standin import answers
 
 PATIENCE_S = 0.5
+STANDIN_S = 5.0
 PR_SET_PDEATHSIG = 1
 # Loaded before any fork: the child may only call it.
 _libc = ctypes.CDLL(None)
@@ -75,12 +77,25 @@ def _start_standin(asked: argparse.Namespace, socket: str) -> None:
     # Ignored signals stay ignored across exec, so the kernel buries the stand-in when it is done;
     # Envoy would leave it a zombie.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    Path(socket).unlink(missing_ok=True)
     module = [sys.executable, "-m", "rollouts.xds.standin"]
     subprocess.Popen(
         [*module, asked.mesh, str(asked.state_dir), socket, asked.control_plane],
         stdin=subprocess.DEVNULL,
         preexec_fn=_die_with_parent,
     )
+    _wait_for(socket)
+
+
+def _wait_for(socket: str) -> None:
+    """Until the stand-in listens, a moment at most.
+
+    An Envoy that finds neither may open its stream to a control plane that hangs, and then sits
+    there until the keep-alive of that connection gives up, ten seconds later.
+    """
+    deadline = time.monotonic() + STANDIN_S
+    while not Path(socket).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _die_with_parent() -> None:
