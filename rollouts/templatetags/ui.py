@@ -1,6 +1,6 @@
 """Template tags for what every page writes the same way: icons, times, figures, versions, states.
 
-Only formatting: no queries, no clock.
+Only formatting: no queries; the clock only to know what day today is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from django import template
 from django.templatetags.static import static
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -34,8 +35,8 @@ def icon(name: str, css: str = "") -> SafeString:
 def clock(moment: datetime | float | None, mode: str = "clock") -> SafeString | str:
     """A <time>, 24 h. ``moment``: a datetime or Unix seconds; None is "—".
 
-    Mode "clock" is HH:MM:SS, for rows of one block; "full" adds the zone; "date" is "12 Nov 11:33"
-    for rows that may be older than today (the browser shortens today's to the clock).
+    Mode "clock" is HH:MM:SS, for rows of one block; "full" adds the zone; "date" is for rows that
+    may be older than today: "12 Nov 11:33", with the year when it is another one.
     """
     if moment is None:
         return "—"
@@ -51,8 +52,11 @@ def clock(moment: datetime | float | None, mode: str = "clock") -> SafeString | 
 
 
 def _clock_text(utc: datetime, mode: str) -> str:
-    if mode == "date":
-        return f"{utc.day} {MONTHS[utc.month - 1]} {utc:%Y %H:%M}"
+    # The browser writes the same, in the chosen zone: a longer text here would move the columns.
+    today = timezone.now()
+    if mode == "date" and utc.date() != today.date():
+        year = "" if utc.year == today.year else f"{utc:%Y} "
+        return f"{utc.day} {MONTHS[utc.month - 1]} {year}{utc:%H:%M}"
     return f"{utc:%H:%M:%S} UTC" if mode == "full" else f"{utc:%H:%M:%S}"
 
 
