@@ -192,7 +192,9 @@ def _permit(request: HttpRequest, question: Question) -> None:
 
 def _do(request: HttpRequest, rollout: Rollout, verb: str) -> None:
     wish = ask(request, timezone.now())
-    if verb == "rollback" and (is_requested(rollout) or rollout.phase == Phase.ROLLING_BACK):
+    asked = is_requested(rollout) or rollout.phase == Phase.ROLLING_BACK
+    # Only from a page that shows the first request; a second click at the same time is refused.
+    if verb == "rollback" and asked and wish.expect == rollout.revision:
         _permit(request, QUESTIONS[verb])
         _again(rollout)
     elif verb == "promote":

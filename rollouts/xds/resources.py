@@ -7,6 +7,7 @@ sent, because building protobufs once per push instead of once per proxy is what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -37,6 +38,8 @@ Json = dict[str, Any]
 
 ADS: Json = {"ads": {}, "resource_api_version": "V3"}
 ATTEMPTS = 3
+# What a change of weights leaves as it was is remembered: then only the routes are built again.
+REMEMBERED = 4096  # resources of one kind, about a kilobyte each
 ROOM: Json = {
     "thresholds": [
         {
@@ -69,6 +72,7 @@ def _seconds(seconds: float) -> str:
 # Clusters and endpoints
 
 
+@lru_cache(REMEMBERED)
 def cluster(target: Target) -> bytes:
     """One version's cluster: endpoints by EDS, health-checked, with room for a burst of retries."""
     parsed: Json = {
@@ -95,6 +99,7 @@ def fallback_name(target: str) -> str:
     return f"{target}+stable"
 
 
+@lru_cache(REMEMBERED)
 def fallback_cluster(target: str, stable: str) -> bytes:
     """The target while it is well, else stable; a retry goes to stable at once.
 
@@ -149,6 +154,7 @@ def _health_checks(health: HealthCheck) -> list[Json]:
     ]
 
 
+@lru_cache(REMEMBERED)
 def load_assignment(target: Target) -> bytes:
     """The addresses of one version's tasks; a draining one gets no new requests."""
     hosts = [
@@ -175,6 +181,7 @@ def _address(host: str, port: int) -> Json:
 # Listeners
 
 
+@lru_cache(REMEMBERED)
 def public_listener(name: str, address: Address) -> bytes:
     """The way in from outside, the "ALB": nothing that a caller claims is trusted."""
     edge = {
@@ -193,6 +200,7 @@ def public_listener(name: str, address: Address) -> bytes:
     return _listener(name, address, edge, filters=[])
 
 
+@lru_cache(REMEMBERED)
 def egress_listener(name: str, address: Address) -> bytes:
     """The way from one service to another, by authority. Counts gRPC statuses per cluster,
     because to the plain counters a failed gRPC call is a 200."""

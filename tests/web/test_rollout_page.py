@@ -184,7 +184,15 @@ def test_a_question_that_makes_no_sense_any_more_is_refused(client, operator, ro
 
 def test_trying_again_ticks_and_is_no_second_wish(client, operator, rollout):
     Rollout.objects.update(rollback_requested_at=timezone.now())
-    answer = client.post(url(rollout, "rollout-act", "rollback"), {}, headers=HTMX)
+    seen = {"expect": rollout.revision}
+    answer = client.post(url(rollout, "rollout-act", "rollback"), seen, headers=HTMX)
     assert answer.status_code in (200, 409)
     assert b"was asked for already" not in answer.content
     assert not Event.objects.filter(verb="rollback", user=operator).exists()
+
+
+def test_a_second_click_at_the_same_time_is_told_of_the_first(client, operator, rollout):
+    Rollout.objects.update(rollback_requested_at=timezone.now())
+    answer = client.post(url(rollout, "rollout-act", "rollback"), {}, headers=HTMX)
+    assert answer.status_code == 409
+    assert b"was asked for already" in answer.content
