@@ -104,6 +104,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
     DATABASES["default"]["CONN_MAX_AGE"] = None
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = "meshui.formats"
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"

@@ -1,0 +1,1 @@
+"""How Django writes dates, here in the admin: settings.FORMAT_MODULE_PATH."""
