@@ -125,6 +125,12 @@ def _state(service: Service, version: Version) -> str:
     return "warm" if version.keep else "stopping"
 
 
+def _healthy_with_requests(service: Service) -> int:
+    """Healthy tasks of the versions that have weight; a kept version's do not serve."""
+    busy = [int(pk) for pk, weight in service.weights.items() if weight]
+    return service.running.filter(healthy=True, version__in=busy).count()
+
+
 def _page(
     request: HttpRequest, service: Service, form: DeployForm, status: int = 200
 ) -> HttpResponse:
@@ -142,7 +148,7 @@ def _page(
         "presets": PRESETS.values(),
         "live": service.live_rollout(),
         "split": split_of(service),
-        "healthy": service.running.filter(healthy=True).count(),
+        "healthy": _healthy_with_requests(service),
         "preview": preview_of(service, filled),
         "chosen": _version(filled),
         "may": request.user.has_perm("rollouts.operate_service"),

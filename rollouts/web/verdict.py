@@ -65,7 +65,7 @@ def _rolling_back(facts: Facts) -> Verdict:
     lead = f"{old.label} takes all traffic." if old else f"{facts.new.label} loses all traffic."
     total = len(facts.proxies)
     done = total - len(facts.lagging())
-    text = f"{facts.rollout.reason} {done} of {total} proxies have confirmed it."
+    text = f"{_ended(facts.rollout.reason)} {done} of {total} proxies have confirmed it."
     return Verdict(lead, text.strip(), bad=True)
 
 
@@ -93,10 +93,17 @@ def _back(facts: Facts) -> Verdict:
         lead = _all_to(facts, old)
     elif old:
         lead = f"Traffic went back to {old.label}."
-    text = f"Rolled back: {rollout.reason}" if old else rollout.reason
+    reason = _ended(rollout.reason)
+    text = f"Rolled back: {reason}" if old else reason
     if facts.newest and not service.automatic_deploys:
         text = f"{text} Automatic deploys of {service.slug} are off."
     return Verdict(lead, text.strip(), bad=rollout.phase == Phase.FAILED)
+
+
+def _ended(reason: str) -> str:
+    """A sentence with its full stop: what a person typed often has none."""
+    reason = reason.strip()
+    return f"{reason}." if reason and reason[-1] not in ".!?" else reason
 
 
 def _all_to(facts: Facts, version: Version) -> str:
