@@ -214,13 +214,14 @@ def test_freeze_and_filters_hold_the_sample_still(stack: Stack, who: WebSession,
 
 def ink_of_chart(page: Page) -> list[int]:
     """Colour of the pixel in the middle of the chart's old share, from the canvas itself."""
-    return page.evaluate(
+    found: list[int] = page.evaluate(
         """() => {
           const canvas = document.querySelector('#plot-split canvas');
           const pen = canvas.getContext('2d');
           return [...pen.getImageData(canvas.width - 60, 30, 1, 1).data];
         }"""
     )
+    return found
 
 
 def test_the_theme_and_the_zone_change_at_once_and_stay(

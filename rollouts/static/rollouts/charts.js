@@ -177,7 +177,7 @@
 
   function options(box, y, axes, series, more = {}) {
     return {
-      width: box.clientWidth, height: box.clientHeight, padding: [9, 18, 0, 0], legend: { show: false },
+      width: box.clientWidth, height: box.clientHeight, padding: [9, 28, 0, 0], legend: { show: false },
       cursor: { sync: { key: "rollout" }, drag: { x: false, y: false }, points: { show: false } },
       scales: { x: { time: true, range }, y }, axes: [timeAxis(), ...axes], series: [{}, ...series], ...more,
     };
