@@ -19,10 +19,9 @@ from rollouts.clock import Moment
 from rollouts.domain.decide import decide, place
 from rollouts.domain.state import Confirmed, Seen, TaskSeen, Verdict
 from rollouts.errors import PlatformError, PlatformRefused, RouterError
-from rollouts.models import Heartbeat, Route, Service, Task, Version
+from rollouts.models import Heartbeat, Route, Service, Task
 from rollouts.platforms.base import Task as PlatformTask
 from rollouts.platforms.base import platform
-from rollouts.routers.base import Route as Weights
 from rollouts.routers.base import router
 
 log = logging.getLogger(__name__)
@@ -85,7 +84,7 @@ def _act(pk: int, at: Moment, *, quick: bool) -> Outcome:
     decision = decide(before, seen, elapsed)
     if not rows.store(read, before, decision, at):
         return Outcome.LOST
-    apply(pk, at)
+    apply(service, rows.generation_after(before, decision.state), at)
     if decision.state != before or decision.said:
         _ring(read)
     Service.objects.filter(pk=pk).update(
@@ -193,28 +192,26 @@ def _differs(row: Task, pk: int, task: PlatformTask) -> bool:
     return row.version_id != pk or any(getattr(row, f) != getattr(task, f) for f in COMPARED)
 
 
-def apply(pk: int, at: Moment) -> None:
+def apply(service: Service, generation: int, at: Moment) -> None:
     """Put in force what is stored *now*, which may be newer than what this tick decided.
 
-    The router first: requests leave a version before its tasks do.
+    The router first, and without a query before it: requests leave a version before its tasks do,
+    and somebody may be waiting for them to.
     """
-    service = Service.objects.select_related("mesh").get(pk=pk)
-    _apply_weights(service, at)
-    counts = {v: v.count for v in service.versions.filter(count__gt=0)}
+    _apply_weights(service, generation, at)
+    now = Service.objects.select_related("mesh").get(pk=service.pk)
+    counts = {v: v.count for v in now.versions.filter(count__gt=0)}
     try:
-        platform(service.mesh.platform).apply(service, counts, revision=service.ticks)
+        platform(now.mesh.platform).apply(now, counts, revision=now.ticks)
     except PlatformRefused as error:
         log.info("%s: a newer tick was first: %s", service.slug, error)
     except PlatformError as error:
         log.warning("%s: tasks not applied: %s", service.slug, error)
 
 
-def _apply_weights(service: Service, at: Moment) -> None:
-    # Not read from the database, only named: requests wait for this push.
-    versions = {Version(pk=int(pk), service=service): w for pk, w in service.weights.items()}
-    route = Weights(service.generation, {v.target: weight for v, weight in versions.items()})
+def _apply_weights(service: Service, generation: int, at: Moment) -> None:
     try:
-        confirmed = router(service.mesh.router).apply(service, route, wait_s=WAIT_S)
+        confirmed = router(service.mesh.router).apply(service, generation, wait_s=WAIT_S)
     except RouterError as error:
         log.warning("%s: weights not applied: %s", service.slug, error)
     else:

@@ -134,6 +134,11 @@ def store(rows: Rows, before: ServiceState, decision: Decision, at: Moment) -> b
     return True
 
 
+def generation_after(before: ServiceState, after: ServiceState) -> int:
+    """New weights are a new generation; nothing else is."""
+    return before.generation + (dict(after.weights) != dict(before.weights))
+
+
 def timers(state: ServiceState) -> bool:
     """Does any clock run? Then the clock is stored at every tick."""
     if state.rollout is not None and state.rollout.phase not in FINISHED:

@@ -13,7 +13,15 @@ from rollouts.domain.state import Confirmed, Verdict
 from rollouts.errors import PlatformRefused, PlatformUnreachable, RouterUnreachable
 from rollouts.models import Service, Version
 from rollouts.platforms.base import Task
-from rollouts.routers.base import Caps, Route
+from rollouts.routers.base import Caps
+
+
+@dataclass(frozen=True)
+class Route:
+    """Weights by target name, as a router has them."""
+
+    generation: int
+    weights: Mapping[str, int]
 
 
 @dataclass
@@ -79,9 +87,13 @@ def _task(version: Version, index: int, known: Mapping[int, Sequence[Task]]) -> 
 class FakeRouter:
     caps = Caps()
 
-    def apply(self, service: Service, route: Route, *, wait_s: float) -> Confirmed:
+    def apply(self, service: Service, generation: int, *, wait_s: float) -> Confirmed:
         if WORLD.router_down:
             raise RouterUnreachable("The fake control plane does not answer.")
+        service.refresh_from_db()
+        versions = {str(version.pk): version for version in service.versions.all()}
+        weights = {versions[pk].target: weight for pk, weight in service.weights.items()}
+        route = Route(service.generation, weights)
         last = WORLD.weights.get(service.pk)
         if not WORLD.silent and (last is None or route.generation > last.generation):
             WORLD.weights[service.pk] = route

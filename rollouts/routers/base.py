@@ -6,7 +6,6 @@ each other, nor platforms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
@@ -28,21 +27,15 @@ class Caps:
     hold_before_scale_in_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class Route:
-    """The weights that should be in force: target name → percent."""
-
-    generation: int
-    weights: Mapping[str, int]
-
-
 class Router(Protocol):
     caps: Caps
 
-    def apply(self, service: Service, route: Route, *, wait_s: float) -> Confirmed:
-        """Put the newest stored weights in force; idempotent, refuses an older generation.
+    def apply(self, service: Service, generation: int, *, wait_s: float) -> Confirmed:
+        """Put the newest stored weights in force, ``generation`` or later; idempotent.
 
-        Waits at most ``wait_s`` seconds for confirmation and returns what is known then.
+        Of ``service`` only its name and mesh may be believed: whoever writes weights reads them
+        again first, inside its own lock, so that a late call cannot put older ones back. Waits at
+        most ``wait_s`` seconds for confirmation and returns what is known then.
         Raises RouterUnreachable.
         """
 

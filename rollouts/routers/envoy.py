@@ -16,7 +16,7 @@ from django.conf import settings
 from rollouts.domain.state import Confirmed, Verdict
 from rollouts.errors import RouterError, RouterUnreachable
 from rollouts.models import Service
-from rollouts.routers.base import Caps, Route
+from rollouts.routers.base import Caps
 
 METHOD = "/meshui.control.v1.ControlPlane/Sync"
 ANSWER_S = 2.0  # beyond the wait that is asked for
@@ -28,8 +28,8 @@ _lock = threading.Lock()
 class EnvoyRouter:
     caps = Caps(max_targets=10, settle_s=0.05)
 
-    def apply(self, service: Service, route: Route, *, wait_s: float) -> Confirmed:
-        return _sync(service, route.generation, wait_s)
+    def apply(self, service: Service, generation: int, *, wait_s: float) -> Confirmed:
+        return _sync(service, generation, wait_s)
 
     def observe(self, service: Service) -> Confirmed:
         return _sync(service, service.generation, 0.0)
