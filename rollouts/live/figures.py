@@ -115,6 +115,16 @@ def of_version(version: int, figures: Mapping[int | None, Figures]) -> Figures:
     return figures.get(version) or silent(version, figures)
 
 
+def fails_unnamed(figures: Mapping[int | None, Figures]) -> bool:
+    """Do errors that name no version make up more than 5 % of the sample (5 at least)?
+
+    An answer that never reached a version cannot name one; whose it was, only the proxies know.
+    """
+    unnamed = figures.get(None)
+    total = sum(f.requests for f in figures.values())
+    return unnamed is not None and unnamed.errors >= max(5, 0.05 * total)
+
+
 def judge(new: Figures | None, old: Figures | None) -> str:
     """Is the new version worse than the old? ``unknown``, ``same``, ``fails`` or ``slow``."""
     if new is None or new.requests < MIN_REQUESTS:

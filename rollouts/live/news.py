@@ -15,7 +15,15 @@ from zlib import crc32
 from django.db.models import F, Max
 
 from rollouts.domain.state import Phase
-from rollouts.live.figures import Figures, changed_at, figures_of, judge, of_version, window
+from rollouts.live.figures import (
+    Figures,
+    changed_at,
+    fails_unnamed,
+    figures_of,
+    judge,
+    of_version,
+    window,
+)
 from rollouts.live.pill import IDLE, Pill, pill_of
 from rollouts.live.points import LOOK_BACK_S, Pair, Point, Weights, points
 from rollouts.live.topics import numbers
@@ -198,6 +206,7 @@ def _print(world: World, service: Service, more: list[Any]) -> str:
         service.automatic_deploys,
         service.tasks,
         judge(new, old),
+        fails_unnamed(figures),
         bool(figures),
     )
     return fingerprint([row, world.prints.get(service.pk), *more])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rollouts.domain.state import Phase, Stage
-from rollouts.live.figures import Figures, judge
+from rollouts.live.figures import Figures, fails_unnamed, judge
 from rollouts.models import Version
 from rollouts.web.facts import Facts
 
@@ -211,6 +211,8 @@ def _judgement(facts: Facts) -> tuple[str, bool]:
         return "No requests are seen: the observed share is unknown.", False
     figures: Figures | None = facts.figures_of(old.pk) if old else None
     word = judge(facts.figures_of(facts.new.pk), figures)
+    if word in ("unknown", "same") and fails_unnamed(facts.figures):
+        return "Requests fail, and their answers name no version: see the sample.", True
     than = f" than {old.label}" if old else ""
     return {
         "unknown": (f"Too few requests yet to judge {new}.", False),

@@ -212,6 +212,20 @@ def test_freeze_and_filters_hold_the_sample_still(stack: Stack, who: WebSession,
     assert newest_sample(page) == top
 
 
+def test_errors_stand_out_and_can_be_looked_at_alone(
+    stack: Stack, who: WebSession, web: Web
+) -> None:
+    stack.add_version(who, "broken", ERROR_SHARE="1")
+    page = web.open(f"/rollouts/{stack.deploy(who, 'broken', LONG)}/")
+    expect(page.locator("#reqs tr.err").first).to_be_attached()
+    page.locator("#filter").get_by_role("button", name="Errors").click()
+    shown = page.locator("#reqs tr:not([hidden])")
+    until(lambda: shown.count() > 1, 10, "two rows of errors")
+    assert page.locator("#reqs tr:not([hidden]):not(.err)").count() == 0
+    assert "200" not in shown.locator(".st").all_inner_texts()
+    expect(page.locator(".verdict").first).to_contain_text("Requests fail")
+
+
 def ink_of_chart(page: Page) -> list[int]:
     """Colour of the pixel in the middle of the chart's old share, from the canvas itself."""
     found: list[int] = page.evaluate(
