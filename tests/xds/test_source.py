@@ -114,3 +114,23 @@ def test_the_fingerprint_changes_with_weights_and_tasks(served: Service) -> None
     assert source.fingerprint() == before
     Task.objects.filter(name="t0").update(port=7009)
     assert source.fingerprint() != before
+
+
+def test_newer_weights_are_one_query_away(
+    served: Service, version: Any, django_assert_num_queries: Any
+) -> None:
+    known = source.load_service("shop", served.name)
+    assert known is not None
+    assert source.newer_weights("shop", known) is None
+    Service.objects.filter(pk=served.pk).update(weights={}, generation=5)
+    with django_assert_num_queries(1):
+        newer = source.newer_weights("shop", known)
+    assert newer == source.load_service("shop", served.name)
+
+
+def test_weights_of_an_unknown_version_need_a_whole_read(served: Service, version: Any) -> None:
+    known = source.load_service("shop", served.name)
+    assert known is not None
+    new = str(version("1.0").pk)
+    Service.objects.filter(pk=served.pk).update(weights={new: 100}, generation=5)
+    assert source.newer_weights("shop", known) is None

@@ -24,7 +24,7 @@ from rollouts.errors import InvalidInput
 from rollouts.xds import source
 from rollouts.xds.proxies import ProxyState
 from rollouts.xds.server import ControlPlane
-from rollouts.xds.snapshot import Mesh, snapshot
+from rollouts.xds.snapshot import Mesh, VirtualService, snapshot
 
 log = logging.getLogger("rollouts.controlplane")
 T = TypeVar("T")
@@ -76,14 +76,33 @@ class _Process:
         return await asyncio.get_running_loop().run_in_executor(self._thread, what, *args)
 
     async def _refresh(self, slug: str, name: str) -> None:
-        """Serve one service as it is now: somebody waits, perhaps with a rollback."""
+        """Serve one service as it is now: somebody waits, perhaps with a rollback.
+
+        Newer weights go out first; everything else about the service follows while proxies answer.
+        """
+        known = self._known(slug, name)
+        if known is not None:
+            self._replace(slug, await self._read(source.newer_weights, slug, known))
         found = await self._read(source.load_service, slug, name)
-        # Looked up after the read: what is served was read earlier than ``found``, so is no newer.
-        mesh = self._meshes.get(slug)
-        if found is None or mesh is None or name not in {each.name for each in mesh.services}:
+        if found is None or self._known(slug, name) is None:
             self._serve(await self._read(source.load, slug))
+        else:
+            self._replace(slug, found)
+
+    def _known(self, slug: str, name: str) -> VirtualService | None:
+        mesh = self._meshes.get(slug)
+        services = mesh.services if mesh is not None else ()
+        return next((each for each in services if each.name == name), None)
+
+    def _replace(self, slug: str, found: VirtualService | None) -> None:
+        """Serve the mesh with one service changed.
+
+        The mesh is looked up after the read: what is served was read earlier, so is no newer.
+        """
+        mesh = self._meshes.get(slug)
+        if found is None or mesh is None:
             return
-        services = tuple(found if each.name == name else each for each in mesh.services)
+        services = tuple(found if each.name == found.name else each for each in mesh.services)
         self._serve(replace(mesh, services=services))
 
     async def _refresh_all(self) -> None:
