@@ -88,7 +88,7 @@ def _step(step: Step, new: Version, old: Version | None) -> list[Row]:
     if step.approval:
         rows.append(Row("Wait for approval", *_approval(step)))
     elif step.hold_s:
-        rows.append(Row("Hold", f"At {step.weight} %", duration(step.hold_s)))
+        rows.append(Row("Bake", f"At {step.weight} %", duration(step.hold_s)))
     return rows
 
 
@@ -102,9 +102,10 @@ def _approval(step: Step) -> tuple[str, str]:
 def _end(service: Service, new: Version, old: Version | None) -> list[Row]:
     rows = [Row(f"Make {new.label} stable", "Once every proxy confirms 100 %")]
     if old and old.pk != new.pk:
-        kept = f"for {duration(service.scale_down_delay_s)}" if service.keep_warm else "no longer"
-        about = f"Kept warm {kept}: until then a rollback is one weight write"
-        rows.append(Row(f"Drain and stop {old.label}", about if service.keep_warm else ""))
+        if service.keep_warm:
+            kept = duration(service.scale_down_delay_s)
+            rows.append(Row(f"Keep {old.label} warm", "A rollback is one weight write", kept))
+        rows.append(Row(f"Drain and destroy {old.label}", "It finishes what it has"))
     return rows
 
 

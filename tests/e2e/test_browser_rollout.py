@@ -52,7 +52,7 @@ def test_somebody_deploys_watches_and_rolls_back(stack: Stack, web: Web) -> None
     expect(plan).to_contain_text("about 3 m")
     page.locator("#id_steps").fill(LONG)
     expect(plan).not_to_contain_text("Shift to 25 %")
-    expect(plan).to_contain_text("Hold10 m 00 s")
+    expect(plan).to_contain_text("Bake10 m 00 s")
     page.get_by_role("button", name="Deploy 1.0").click()
     page.wait_for_url("**/rollouts/*/")
     expect(pill(page)).to_have_text("Baking at 50 %")

@@ -36,7 +36,7 @@ def test_the_plan_on_the_page_is_the_plan_that_runs(operator, world):
     ran = from_json(Rollout.objects.get().plan)
     assert [f"Shift to {step.weight} %" for step in ran] == [n for n in names if "Shift" in n]
     assert [step.hold_s for step in ran] == [30, 0, 0]
-    assert names.count("Hold") == 1
+    assert names.count("Bake") == 1
     assert names.count("Wait for approval") == 1
 
 
