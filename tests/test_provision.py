@@ -9,7 +9,7 @@ import pytest
 
 from rollouts import actions, provision
 from rollouts.errors import ActionRefused, ProvisionerError
-from rollouts.models import Event, Mesh, Stack, StackEvent
+from rollouts.models import Event, Mesh, Service, Stack, StackEvent
 from rollouts.stacks import base
 from rollouts.stacks.base import Change, Line, Progress
 
@@ -112,3 +112,18 @@ def test_a_late_worker_does_not_write_over_a_newer_wish(stack: Stack, ask: Any, 
     Stack.objects.filter(pk=stack.pk).update(attempt=2, wanted=Stack.ABSENT)
     assert provision._store(late, progress, clock.moment) is False
     assert not StackEvent.objects.exists()
+
+
+def test_a_service_put_to_rest_says_so_with_its_weights(
+    service: Service, version: Any, clock: Any
+) -> None:
+    old = version("0.9")
+    Service.objects.filter(pk=service.pk).update(
+        stable=old, weights={str(old.pk): 100}, generation=3
+    )
+    for _ in range(2):
+        Service.objects.put_to_rest(service.pk, clock.moment.now)
+    service.refresh_from_db()
+    assert (service.stable, service.weights, service.generation) == (None, {}, 4)
+    event = Event.objects.get(generation=4)
+    assert (event.before, event.after) == ({str(old.pk): 100}, {})

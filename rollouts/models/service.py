@@ -47,6 +47,15 @@ class ServiceQuerySet(models.QuerySet["Service"]):
                 at=now,
                 reason="The mesh is destroyed.",
             )
+            service.events.create(
+                at=now,
+                mesh_id=service.mesh_id,
+                verb="rest",
+                text="No version is wanted any more: the mesh is destroyed.",
+                before=service.weights,
+                after={},
+                generation=service.generation + 1,
+            )
             self.filter(pk=pk).update(weights={}, generation=F("generation") + 1)
         self.filter(pk=pk).update(stable=None, alarm="", waiting="")
         service.versions.update(count=0, keep=0, retire_left=None, drain_left=None)
