@@ -220,4 +220,6 @@ def test_every_change_of_weights_is_in_the_log_once(stack: Stack, who: WebSessio
         e["generation"]: json.loads(e["after"]) for e in events
     }
     assert len(routes) == len(events)
-    assert all(sum(json.loads(r["weights"]).values()) == 100 for r in routes)
+    # Empty only while the mesh is destroyed: another test may have done that.
+    weights = [json.loads(r["weights"]) for r in routes]
+    assert all(sum(each.values()) == 100 for each in weights if each)
