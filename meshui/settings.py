@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         ),
     }
     DATABASES["default"]["CONN_MAX_AGE"] = None
+    # A file in tests too: SQLite's shared memory does not wait for locks, it fails at once.
+    DATABASES["default"]["TEST"] = {"NAME": str(STATE / f"test-{os.getpid()}.sqlite3")}
 LANGUAGE_CODE = "en-gb"
 FORMAT_MODULE_PATH = "meshui.formats"
 USE_TZ = True

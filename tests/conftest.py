@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
@@ -17,6 +19,12 @@ from rollouts.models import Mesh, Service, Version
 from rollouts.platforms import base as platforms
 from rollouts.routers import base as routers
 from tests import fakes
+
+
+def pytest_sessionfinish() -> None:
+    """Django removes the test database; SQLite's companions of it may still be there."""
+    for left in settings.STATE.glob(f"test-{os.getpid()}.sqlite3*"):
+        left.unlink(missing_ok=True)
 
 
 @pytest.fixture
