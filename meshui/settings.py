@@ -28,6 +28,8 @@ if AWS_ACCOUNT_ID and not (AWS_ACCOUNT_ID.isdigit() and len(AWS_ACCOUNT_ID) == 1
 
 # --- addresses of the embedded stack (loopback by default)
 BIND = env.text("MESHUI_BIND", "127.0.0.1")
+# How a person on this machine says it.
+SHOWN_HOST = "127.0.0.1" if BIND in ("0.0.0.0", "::") else BIND  # noqa: S104
 WEB_PORT = env.number("MESHUI_PORT", 8000, 1, 65535)
 PUBLIC_PORT = env.number("MESHUI_PUBLIC_PORT", 8080, 1, 65535)
 EGRESS_PORT = env.number("MESHUI_EGRESS_PORT", 9000, 1, 65535)

@@ -162,7 +162,7 @@ def _store_service(service: Service, before: ServiceState, decision: Decision, a
     if dict(after.weights) != dict(before.weights):
         changes |= {
             "weights": json_weights(dict(after.weights)),
-            "generation": before.generation + 1,
+            "generation": generation_after(before, after),
         }
     if after.stable != before.stable:
         changes["stable_id"] = after.stable
@@ -254,7 +254,7 @@ def _store_route(
     undoing = after.rollout is not None and after.rollout.phase is Phase.ROLLING_BACK
     Route.objects.create(
         service=rows.service,
-        generation=before.generation + 1,
+        generation=generation_after(before, after),
         weights=json_weights(dict(after.weights)),
         at=at.now,
         rollout=rows.rollout,
@@ -283,5 +283,5 @@ def _say(
             severity=each.severity,
             before=json_weights(dict(before.weights)) if last else None,
             after=json_weights(dict(after.weights)) if last else None,
-            generation=before.generation + 1 if last else None,
+            generation=generation_after(before, after) if last else None,
         )

@@ -17,8 +17,7 @@ POLL_S = 0.3
 
 
 def dashboard() -> str:
-    host = "127.0.0.1" if settings.BIND in ("0.0.0.0", "::") else settings.BIND  # noqa: S104
-    return f"http://{host}:{settings.WEB_PORT}"
+    return f"http://{settings.SHOWN_HOST}:{settings.WEB_PORT}"
 
 
 def sign_in_lines() -> Iterator[str]:

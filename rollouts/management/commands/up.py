@@ -104,5 +104,5 @@ def _web(base: str) -> Process:
     options = ["--host", host, "--port", str(port), "--log-level", "warning", "--no-access-log"]
     options += ["--lifespan", "off", "--timeout-graceful-shutdown", STOP_STREAMS_S]
     argv = (sys.executable, "-m", "uvicorn", "meshui.asgi:application", *options)
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-    return Process("web", argv, cwd=base, ready=port, address=f"http://{shown}:{port}")
+    address = f"http://{settings.SHOWN_HOST}:{port}"
+    return Process("web", argv, cwd=base, ready=port, address=address)
