@@ -20,6 +20,9 @@ STATE = Path(env.text("MESHUI_STATE", str(BASE_DIR / ".meshui"))).absolute()
 # --- the original's variables
 PROJECT_NAME = env.text("PROJECT_NAME", "echo")
 AWS_DEFAULT_REGION = env.text("AWS_DEFAULT_REGION", "")
+# Replaces AWS itself, as with the fake of tests/fakeaws; every page says so.
+AWS_ENDPOINT_URL = env.text("AWS_ENDPOINT_URL", "")
+AWS_FAKE = env.flag("MESHUI_AWS_FAKE", default=False)
 AWS_ACCOUNT_ID = env.text("AWS_ACCOUNT_ID", "")
 ENVOY_IMAGE = env.text("ENVOY_IMAGE", "")
 KEY_PAIR = env.text("KEY_PAIR", "")

@@ -13,12 +13,13 @@ from datetime import timedelta
 from enum import Enum, auto
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from rollouts import live, rows
 from rollouts.clock import Moment
 from rollouts.domain.decide import decide, place
 from rollouts.domain.state import Confirmed, Seen, TaskSeen, Verdict
-from rollouts.errors import PlatformError, PlatformRefused, RouterError
+from rollouts.errors import MeshuiError, PlatformError, PlatformStale, RouterError
 from rollouts.models import Heartbeat, Route, Service, Task
 from rollouts.platforms.base import Task as PlatformTask
 from rollouts.platforms.base import platform
@@ -26,11 +27,6 @@ from rollouts.routers.base import router
 
 log = logging.getLogger(__name__)
 
-# Only saves work, for storing is guarded: short, because a killed worker never gives it back.
-LEASE = timedelta(seconds=3)
-# A little less than the beat's half second, or every other beat would come a moment too early.
-BUSY_EVERY = timedelta(seconds=0.4)
-IDLE_EVERY = timedelta(seconds=1.9)
 ROUNDS = 12  # one tick may walk through several phases when nothing has to be waited for
 WAIT_S = 0.25  # for proxies to confirm; a later tick looks again
 
@@ -38,11 +34,17 @@ WAIT_S = 0.25  # for proxies to confirm; a later tick looks again
 def tick_due(at: Moment) -> int:
     """Tick every service that is due and that nobody else is ticking; return how many."""
     ticked = 0
-    for pk in Service.objects.due(at.now).order_by("wake_at").values_list("pk", flat=True):
-        if Service.objects.claim(pk, at.now, at.now + LEASE):
+    due = Service.objects.due(at.now).order_by("wake_at")
+    for pk, kind in due.values_list("pk", "mesh__platform"):
+        # Only saves work, for storing is guarded: short, as a killed worker never gives it back.
+        lease = timedelta(seconds=platform(kind).pace.lease_s)
+        if Service.objects.claim(pk, at.now, at.now + lease):
             ticked += 1
             try:
                 tick(pk, at)
+            except MeshuiError:
+                # One service whose mesh cannot be read must not stop the others.
+                log.exception("service %s: not ticked", pk)
             finally:
                 Service.objects.filter(pk=pk).update(lease_until=None)
     return ticked
@@ -87,9 +89,9 @@ def _act(pk: int, at: Moment, *, quick: bool) -> Outcome:
     apply(service, rows.generation_after(before, decision.state), at)
     if decision.state != before or decision.said:
         _ring(read)
-    Service.objects.filter(pk=pk).update(
-        wake_at=at.now + (BUSY_EVERY if rows.timers(decision.state) else IDLE_EVERY)
-    )
+    pace = platform(service.mesh.platform).pace
+    again_s = pace.busy_s if rows.timers(decision.state) else pace.idle_s
+    Service.objects.filter(pk=pk).update(wake_at=at.now + timedelta(seconds=again_s))
     return Outcome.MOVED if place(decision.state) != place(before) else Outcome.SETTLED
 
 
@@ -118,8 +120,8 @@ def observe(read: rows.Rows, at: Moment) -> Seen:
         confirmed = router(service.mesh.router).observe(service)
     except RouterError as error:
         confirmed = Confirmed(service.generation, Verdict.UNKNOWN, (str(error),))
-    _note_confirmed(service, confirmed, at)
-    return Seen(seen.tasks, confirmed, seen.fresh)
+    confirmed = _note_confirmed(service, confirmed, at)
+    return Seen(seen.tasks, confirmed, seen.fresh, rows.refused(service))
 
 
 def _tasks_seen(
@@ -134,11 +136,32 @@ def _tasks_seen(
     }
 
 
-def _note_confirmed(service: Service, confirmed: Confirmed, at: Moment) -> None:
-    if confirmed.verdict is Verdict.YES:
-        Route.objects.filter(
-            service=service, generation=confirmed.generation, confirmed_at=None
-        ).update(confirmed_at=at.now)
+def _note_confirmed(service: Service, confirmed: Confirmed, at: Moment) -> Confirmed:
+    """Write down that weights are in force; return what may be believed of that now."""
+    if confirmed.verdict is not Verdict.YES:
+        return confirmed
+    of = Route.objects.filter(service=service, generation=confirmed.generation)
+    left = _settling_s(service, of, at)
+    if left > 0:
+        sentence = f"Written and read back; it counts as in force in {left:.0f} s."
+        return Confirmed(confirmed.generation, Verdict.NO, (sentence,))
+    of.filter(confirmed_at=None).update(confirmed_at=at.now)
+    return confirmed
+
+
+def _settling_s(service: Service, of: QuerySet[Route], at: Moment) -> float:
+    """Seconds until weights that were read back count as in force, where nobody proves it."""
+    settle_s = router(service.mesh.router).caps.settle_s
+    route = of.filter(confirmed_at=None).first() if settle_s else None
+    if route is None:
+        return 0.0
+    if route.read_back_at is None:
+        of.filter(read_back_at=None).update(
+            read_back_at=at.now, read_back_mono=at.mono, read_back_boot=at.boot
+        )
+        return settle_s
+    seen = route.read_back_at.timestamp()
+    return settle_s - at.since(seen, route.read_back_mono, route.read_back_boot)
 
 
 def write_tasks(read: rows.Rows, tasks: Mapping[int, Sequence[PlatformTask]], at: Moment) -> None:
@@ -201,12 +224,20 @@ def apply(service: Service, generation: int, at: Moment) -> None:
     _apply_weights(service, generation, at)
     now = Service.objects.select_related("mesh").get(pk=service.pk)
     counts = {v: v.count for v in now.versions.filter(count__gt=0)}
+    by = router(now.mesh.router)
+    trouble, lasts = "", False
     try:
-        platform(now.mesh.platform).apply(now, counts, revision=now.ticks)
-    except PlatformRefused as error:
+        joins = by.ensure_targets(now, list(counts))
+        platform(now.mesh.platform).apply(now, counts, revision=now.ticks, joins=joins)
+        by.drop_targets(now, list(counts))
+    except PlatformStale as error:
         log.info("%s: a newer tick was first: %s", service.slug, error)
-    except PlatformError as error:
+        return
+    except (PlatformError, RouterError) as error:
         log.warning("%s: tasks not applied: %s", service.slug, error)
+        trouble, lasts = str(error)[:800], error.permanent
+    if (trouble, lasts) != (now.trouble, now.trouble_lasts):
+        Service.objects.filter(pk=now.pk).update(trouble=trouble, trouble_lasts=lasts)
 
 
 def _apply_weights(service: Service, generation: int, at: Moment) -> None:

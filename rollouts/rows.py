@@ -30,6 +30,8 @@ from rollouts.domain.state import (
     VersionState,
 )
 from rollouts.models import Event, Rollout, Route, Service, StepRecord, Task, Version, json_weights
+from rollouts.platforms.base import platform
+from rollouts.routers.base import router
 
 # What ``decide`` hears of a version. Not the build: a service may have had hundreds of them.
 VERSION_COLUMNS = (
@@ -57,6 +59,7 @@ def read(pk: int) -> Rows:
 
 def state_of(rows: Rows) -> ServiceState:
     service = rows.service
+    hold_s = router(service.mesh.router).caps.hold_before_scale_in_s
     return ServiceState(
         tasks=service.tasks,
         stable=service.stable_id,
@@ -66,7 +69,9 @@ def state_of(rows: Rows) -> ServiceState:
         rollout=None if rows.rollout is None else _rollout_state(rows.rollout),
         automatic=service.automatic_deploys,
         alarm=service.alarm,
-        drain_s=service.drain_s,
+        # Whoever stops tasks waits for this, whatever for: it is the one place that all pass.
+        drain_s=max(service.drain_s, hold_s),
+        deaths_allowed=platform(service.mesh.platform).deaths_allowed(service.tasks),
         scale_down_s=service.scale_down_delay_s,
         abort_delay_s=service.abort_delay_s,
         keep_warm=service.keep_warm,
@@ -115,7 +120,13 @@ def last_seen(service: Service, lagging: str, *, fresh: bool) -> Seen:
             TaskSeen(task.index, task.state, task.healthy, task.exits, task.reason)
         )
     confirmed = Confirmed(service.generation, Verdict.UNKNOWN, (lagging,) if lagging else ())
-    return Seen({pk: tuple(seen) for pk, seen in tasks.items()}, confirmed, fresh)
+    seen = {pk: tuple(found) for pk, found in tasks.items()}
+    return Seen(seen, confirmed, fresh, refused(service))
+
+
+def refused(service: Service) -> str:
+    """Why the last apply will never work; empty when it did, or may the next time."""
+    return service.trouble if service.trouble_lasts else ""
 
 
 def store(rows: Rows, before: ServiceState, decision: Decision, at: Moment) -> bool:

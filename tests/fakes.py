@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rollouts.domain.state import Confirmed, Verdict
-from rollouts.errors import PlatformRefused, PlatformUnreachable, RouterUnreachable
+from rollouts.errors import PlatformStale, PlatformUnreachable, RouterUnreachable
 from rollouts.models import Service, Version
-from rollouts.platforms.base import Task
+from rollouts.platforms.base import Joins, Pace, Task
 from rollouts.routers.base import Caps
 
 
@@ -36,6 +36,9 @@ class World:
     silent: bool = False
     platform_down: bool = False
     router_down: bool = False
+    caps: Caps = field(default_factory=Caps)
+    joins: dict[int, Joins] = field(default_factory=dict)
+    targets: dict[int, set[str]] = field(default_factory=dict)
 
     def kill(self, version: Version, reason: str = "killed by signal 9 (SIGKILL)") -> None:
         """Every task of the version dies and does not come back."""
@@ -55,11 +58,19 @@ def reset() -> World:
 
 
 class FakePlatform:
-    def apply(self, service: Service, counts: Mapping[Version, int], *, revision: int) -> None:
+    pace = Pace()
+
+    def deaths_allowed(self, tasks: int) -> int:
+        return 3 * tasks
+
+    def apply(
+        self, service: Service, counts: Mapping[Version, int], *, revision: int, joins: Joins
+    ) -> None:
+        WORLD.joins[service.pk] = joins
         if WORLD.platform_down:
             raise PlatformUnreachable("The fake platform does not answer.")
         if revision < WORLD.revisions.get(service.pk, 0):
-            raise PlatformRefused("An older revision.")
+            raise PlatformStale("An older revision.")
         WORLD.revisions[service.pk] = revision
         known = WORLD.tasks.get(service.pk, {})
         WORLD.tasks[service.pk] = {
@@ -85,7 +96,16 @@ def _task(version: Version, index: int, known: Mapping[int, Sequence[Task]]) -> 
 
 
 class FakeRouter:
-    caps = Caps()
+    @property
+    def caps(self) -> Caps:
+        return WORLD.caps
+
+    def ensure_targets(self, service: Service, versions: Sequence[Version]) -> Joins:
+        WORLD.targets.setdefault(service.pk, set()).update(v.target for v in versions)
+        return {version.pk: {"target": version.target} for version in versions}
+
+    def drop_targets(self, service: Service, versions: Sequence[Version]) -> None:
+        WORLD.targets[service.pk] = {v.target for v in versions}
 
     def apply(self, service: Service, generation: int, *, wait_s: float) -> Confirmed:
         if WORLD.router_down:

@@ -19,6 +19,7 @@ STEPS = ("network", "proxy", "endpoint")
 class FakeProvisioner:
     """Three resources, one a call; ``broken`` is the error of the second."""
 
+    proposes = False
     broken: ProvisionerError | None = None
 
     def preview(self, stack: Stack) -> Sequence[Change]:
@@ -34,7 +35,10 @@ class FakeProvisioner:
         phase = end if done + 1 == len(STEPS) else working
         outputs = {"endpoint": "http://127.0.0.1:1"} if phase == "ready" else {}
         step = f"{working}-{stack.attempt}:{done + 1}"
-        return Progress(phase, step, done + 1, len(STEPS), (line,), outputs)
+        endpoint = outputs.get("endpoint") if phase in ("ready", "absent") else None
+        return Progress(
+            phase, step, done + 1, len(STEPS), (line,), outputs, endpoint=endpoint or ""
+        )
 
 
 @pytest.fixture

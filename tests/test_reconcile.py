@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,9 @@ from rollouts import actions, reconcile, rows
 from rollouts.domain.decide import decide
 from rollouts.domain.plan import Step
 from rollouts.domain.state import Phase
+from rollouts.errors import PlatformRefused
 from rollouts.models import Event, Rollout, Route, Service, StepRecord, Task
+from rollouts.routers.base import Caps
 
 HALF = (Step(50, hold_s=60), Step(100))
 
@@ -233,7 +236,7 @@ def test_an_idle_service_writes_nothing_but_its_next_time(stable: Any, tick: Any
 
 def test_a_leased_service_is_not_ticked_twice(stable: Any, clock: Any) -> None:
     now = clock.moment.now
-    Service.objects.filter(pk=stable.pk).update(wake_at=now, lease_until=now + reconcile.LEASE)
+    Service.objects.filter(pk=stable.pk).update(wake_at=now, lease_until=now + timedelta(seconds=3))
     assert reconcile.tick_due(clock.moment) == 0
     later = clock.pass_(reconcile.LEASE.total_seconds() + 1)
     assert reconcile.tick_due(later) == 1
@@ -242,3 +245,61 @@ def test_a_leased_service_is_not_ticked_twice(stable: Any, clock: Any) -> None:
 def test_a_service_without_rollout_still_gets_its_next_tick(stable: Any, clock: Any) -> None:
     assert reconcile.tick_due(clock.pass_(3)) == 1
     assert Service.objects.get(pk=stable.pk).wake_at > clock.moment.now
+
+
+def test_weights_that_nobody_proves_count_only_when_they_have_settled(
+    stable: Any, version: Any, ask: Any, world: Any, tick: Any, clock: Any
+) -> None:
+    world.caps = Caps(settle_s=15.0, provable=False)
+    rollout = start(stable, version, ask)
+    tick()
+    rollout.refresh_from_db()
+    assert (rollout.phase, rollout.stage) == ("progressing", "shift")
+    assert "counts as in force in 15 s" in tick(0.1).waiting
+    clock.moment = replace(clock.moment, now=clock.moment.now + timedelta(hours=1))
+    tick(10)
+    rollout.refresh_from_db()
+    assert rollout.stage == "shift", "the wall clock jumped, no time has passed"
+    tick(5)
+    rollout.refresh_from_db()
+    assert rollout.stage == "hold"
+
+
+def test_tasks_outlive_their_last_request_as_long_as_the_router_asks(
+    stable: Any, version: Any, ask: Any, world: Any, tick: Any
+) -> None:
+    world.caps = Caps(hold_before_scale_in_s=120.0)
+    rollout = start(stable, version, ask)
+    tick(0, times=2)
+    actions.request_rollback(rollout, ask=ask())
+    tick(31, times=2)
+    tick(100)
+    assert version("1.0").count == 2
+    tick(25)
+    assert version("1.0").count == 0
+
+
+def test_targets_exist_before_tasks_and_go_after_them(
+    stable: Any, version: Any, ask: Any, world: Any, tick: Any
+) -> None:
+    start(stable, version, ask)
+    tick()
+    new = version("1.0")
+    assert world.joins[stable.pk][new.pk] == {"target": new.target}
+    assert world.targets[stable.pk] == {version("0.9").target, new.target}
+
+
+def test_what_a_platform_refuses_for_good_ends_the_try_with_its_reason(
+    stable: Any, version: Any, ask: Any, world: Any, tick: Any, monkeypatch: Any
+) -> None:
+    def apply(*_: object, **__: object) -> None:
+        raise PlatformRefused("AWS does not allow ecs:CreateTaskSet.")
+
+    rollout = start(stable, version, ask)
+    with monkeypatch.context() as broken:
+        broken.setattr("tests.fakes.FakePlatform.apply", apply)
+        tick(1, times=3)
+    rollout.refresh_from_db()
+    assert rollout.phase == "rolled_back"
+    assert "cannot be started: AWS does not allow ecs:CreateTaskSet." in rollout.reason
+    assert tick(1).trouble == "", "it says so until an apply goes through"

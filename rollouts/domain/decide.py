@@ -24,8 +24,6 @@ from rollouts.domain.state import (
     VersionId,
 )
 
-# A task that dies again and again while it starts: three deaths for each wanted task end the try.
-STARTS_PER_TASK = 3
 UNSEEN = "The platform does not answer: tasks cannot be seen, so nothing moves."
 
 
@@ -102,7 +100,9 @@ def _pending(draft: Draft) -> None:
 
 def _provisioning(draft: Draft) -> None:
     rollout = draft.rollout
-    if draft.seen.tasks.get(rollout.to):
+    if draft.seen.refused:
+        _undo(draft, f"{_new(draft)} cannot be started: {draft.seen.refused}")
+    elif draft.seen.tasks.get(rollout.to):
         draft.go(phase=Phase.STARTING, exits_base=draft.seen.exits(rollout.to))
         draft.say("start", f"Starting {_count(draft.state.tasks, 'task')} of {_new(draft)}.")
     elif rollout.deadline_left <= 0:
@@ -111,7 +111,9 @@ def _provisioning(draft: Draft) -> None:
 
 def _starting(draft: Draft) -> None:
     rollout, tasks = draft.rollout, draft.state.tasks
-    if _deaths(draft) >= STARTS_PER_TASK * tasks:
+    if draft.seen.refused:
+        _undo(draft, f"{_new(draft)} cannot be started: {draft.seen.refused}")
+    elif _deaths(draft) >= draft.state.deaths_allowed:
         _undo(draft, f"{_new(draft)} does not start: {_why(draft)}")
     elif draft.ready(rollout.to) < tasks:
         if rollout.deadline_left <= 0:

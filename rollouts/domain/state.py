@@ -73,11 +73,15 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Seen:
-    """One observation. Not ``fresh``: the platform did not answer, these tasks are old."""
+    """One observation. Not ``fresh``: the platform did not answer, these tasks are old.
+
+    ``refused``: why the platform or the router will never do what was last asked; else empty.
+    """
 
     tasks: Mapping[VersionId, tuple[TaskSeen, ...]]
     confirmed: Confirmed
     fresh: bool = True
+    refused: str = ""
 
     def healthy(self, version: VersionId | None) -> int:
         """Tasks of the version that can take requests now."""
@@ -146,6 +150,7 @@ class ServiceState:
     automatic: bool = True
     alarm: str = ""
     drain_s: float = 2.0
+    deaths_allowed: int = 6  # of starting tasks, before a version is given up
     scale_down_s: float = 600.0
     abort_delay_s: float = 30.0
     keep_warm: int = 1

@@ -29,6 +29,7 @@ from rollouts.live.points import LOOK_BACK_S, Pair, Point, Weights, points
 from rollouts.live.topics import numbers
 from rollouts.models import (
     Acknowledgement,
+    Build,
     Event,
     Heartbeat,
     Proxy,
@@ -228,26 +229,49 @@ def state_of_services() -> State:
 
 STACK_KINDS = {
     "absent": "idle",
+    "proposing": "progress",
+    "proposed": "waiting",
     "creating": "progress",
+    "updating": "progress",
     "ready": "succeeded",
     "deleting": "rolling",
     "failed": "failed",
 }
 
 
-def states_of_stacks(names: list[str]) -> dict[str, State]:
-    stacks = Stack.objects.filter(name__in=names)
+def states_of_stacks(pks: list[int]) -> dict[str, State]:
+    stacks = Stack.objects.filter(pk__in=pks)
     lines = StackEvent.objects.filter(stack__in=stacks).values("stack").annotate(last=Max("pk"))
     last = {row["stack"]: row["last"] for row in lines}
-    return {f"stack-{s.name}": _stack_state(s, last.get(s.pk)) for s in stacks}
+    return {f"stack-{s.pk}": _stack_state(s, last.get(s.pk)) for s in stacks}
+
+
+COUNTED = ("creating", "updating", "deleting")
 
 
 def _stack_state(stack: Stack, last: int | None) -> State:
-    counts = f", {stack.done} of {stack.total}" if stack.phase in ("creating", "deleting") else ""
+    counts = f", {stack.done} of {stack.total}" if stack.phase in COUNTED else ""
     seen = fingerprint(
-        [stack.phase, stack.wanted, stack.step, stack.done, stack.total, stack.reason, last]
+        [
+            *(stack.phase, stack.wanted, stack.step, stack.done, stack.total, stack.reason, last),
+            *(stack.drift_requested_at, stack.drift_at, stack.attempt),
+        ]
     )
     return State(seen, stack.get_phase_display() + counts, STACK_KINDS.get(stack.phase, "idle"))
+
+
+BUILD_KINDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "idle"}
+
+
+def states_of_builds(pks: list[int]) -> dict[str, State]:
+    """Builds of images: they change with every line of their log."""
+    builds = Build.objects.filter(pk__in=pks).annotate(last=Max("lines__number"))
+    return {f"build-{build.pk}": _build_state(build) for build in builds.defer("archive")}
+
+
+def _build_state(build: Any) -> State:
+    seen = fingerprint([build.phase, build.cancelled, build.reason, build.last])
+    return State(seen, build.get_phase_display(), BUILD_KINDS.get(build.phase, "progress"))
 
 
 def samples_after(service: int, after: int | None) -> tuple[list[Sample], int]:

@@ -12,7 +12,7 @@ from rollouts.domain.state import Phase
 from rollouts.live import news
 from rollouts.live.figures import Figures, changed_at, of_version, window
 from rollouts.live.frames import frame
-from rollouts.live.topics import key_of
+from rollouts.live.topics import key_of, numbers
 from rollouts.models import Sample
 
 
@@ -127,7 +127,6 @@ def sample_row(row: Sample) -> list[Any]:
 
 def _states(topics: frozenset[str], world: news.World) -> dict[str, news.State]:
     states: dict[str, news.State] = {}
-    stacks: list[str] = []
     for topic in sorted(topics):
         kind, key = key_of(topic)
         if kind == "rollout" and (rollout := world.rollouts.get(int(key))):
@@ -136,9 +135,9 @@ def _states(topics: frozenset[str], world: news.World) -> dict[str, news.State]:
             states[topic] = news.state_of_service(world, service)
         elif kind == "services":
             states[topic] = news.state_of_services()
-        elif kind == "stack":
-            stacks.append(key)
-    return states | (news.states_of_stacks(stacks) if stacks else {})
+    stacks, builds = numbers(topics, "stack"), numbers(topics, "build")
+    states |= news.states_of_stacks(stacks) if stacks else {}
+    return states | (news.states_of_builds(builds) if builds else {})
 
 
 def _drawn(topic: str, world: news.World) -> int | None:

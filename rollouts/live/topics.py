@@ -1,6 +1,6 @@
 """Topics: what a page can be told about, as they stand in the stream's address.
 
-``rollout-3``, ``service-1``, ``services``, ``stack-local``. Pure; used by the stream and the hub.
+``rollout-3``, ``service-1``, ``services``, ``stack-2``. Pure; used by the stream and the hub.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import re
 from rollouts.errors import InvalidInput
 
 MOST = 20
-_TOPIC = re.compile(
-    r"services|(rollout|service)-[1-9][0-9]{0,17}|stack-[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", re.A
-)
+_TOPIC = re.compile(r"services|(rollout|service|stack|build)-[1-9][0-9]{0,17}", re.A)
 _SEEN = re.compile(r"[0-9]{1,15}", re.A)
 
 
@@ -26,7 +24,8 @@ def parse_topics(text: str) -> frozenset[str]:
     for word in words:
         if not _TOPIC.fullmatch(word):
             raise InvalidInput(
-                "topics", "A topic is rollout-<number>, service-<number>, services or stack-<name>."
+                "topics",
+                "A topic is rollout-, service-, stack- or build-<number>, or services.",
             )
     return frozenset(words)
 

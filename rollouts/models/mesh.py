@@ -56,22 +56,32 @@ class StackQuerySet(models.QuerySet["Stack"]):
 class Stack(models.Model):
     """Provisioned infrastructure of a mesh. ``wanted`` is the wish, ``phase`` the fact."""
 
-    PRESENT, ABSENT = "present", "absent"
+    PRESENT, ABSENT, PROPOSAL = "present", "absent", "proposal"
     PHASES = [
         ("absent", "Not there"),
+        ("proposing", "Working out changes"),
+        ("proposed", "Awaiting confirmation"),
         ("creating", "Creating"),
+        ("updating", "Updating"),
         ("ready", "Ready"),
         ("deleting", "Deleting"),
         ("failed", "Failed"),
     ]
+    WORKING = ("proposing", "creating", "updating", "deleting")
     mesh = models.ForeignKey(Mesh, models.CASCADE, related_name="stacks")
     name = models.CharField(max_length=60)
     kind = models.CharField(max_length=20, default="local")
     wanted = models.CharField(max_length=10, default=ABSENT)  # wish
     requested_at = models.DateTimeField(null=True, blank=True)  # wish
     attempt = models.PositiveIntegerField(default=0)  # wish: grows with each request
+    asked = models.JSONField(default=dict, blank=True)  # wish: which change set, what to retain …
+    drift_requested_at = models.DateTimeField(null=True, blank=True)  # wish
     phase = models.CharField(max_length=10, choices=PHASES, default="absent")  # machine
-    step = models.CharField(max_length=40, blank=True)  # machine: where the provisioner is
+    step = models.CharField(max_length=80, blank=True)  # machine: where the provisioner is
+    operation = models.JSONField(default=dict, blank=True)  # machine: its tokens and cursors
+    proposal = models.JSONField(default=dict, blank=True)  # machine: what a request would change
+    drift = models.JSONField(default=dict, blank=True)  # machine: what differs from the template
+    drift_at = models.DateTimeField(null=True, blank=True)  # machine
     done = models.PositiveSmallIntegerField(default=0)  # machine: resources done …
     total = models.PositiveSmallIntegerField(default=0)  # … of how many
     reason = models.TextField(blank=True)  # machine: why it failed
@@ -89,7 +99,7 @@ class Stack(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        return reverse("stack", args=[self.name])
+        return reverse("stack", args=[self.mesh.slug, self.name])
 
 
 class StackEvent(models.Model):
@@ -101,9 +111,11 @@ class StackEvent(models.Model):
     kind = models.CharField(max_length=60)
     status = models.CharField(max_length=40)
     reason = models.TextField(blank=True)
+    uid = models.CharField(max_length=200, null=True, blank=True)  # the provisioner's own id
 
     class Meta:
         ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["stack", "uid"], name="one_row_per_event")]
 
     def __str__(self) -> str:
         return f"{self.resource} {self.status}"

@@ -135,6 +135,10 @@ class Route(models.Model):
     generation = models.PositiveIntegerField()
     weights = models.JSONField()
     at = models.DateTimeField()
+    # Read back from a router that cannot prove more; it counts as in force ``settle_s`` later.
+    read_back_at = models.DateTimeField(null=True, blank=True)
+    read_back_mono = models.FloatField(default=0.0)
+    read_back_boot = models.CharField(max_length=40, blank=True)
     confirmed_at = models.DateTimeField(null=True, blank=True)
     rollout = models.ForeignKey(
         Rollout, models.SET_NULL, null=True, blank=True, related_name="routes"

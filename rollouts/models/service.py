@@ -67,7 +67,7 @@ class Service(models.Model):
 
     mesh = models.ForeignKey(Mesh, models.PROTECT, related_name="services")
     slug = models.CharField(max_length=40, unique=True, validators=[SLUG])
-    name = models.CharField(max_length=253, unique=True, validators=[HOST])
+    name = models.CharField(max_length=253, validators=[HOST])  # unique in its mesh
     protocol = models.CharField(
         max_length=4, choices=[("grpc", "gRPC"), ("http", "HTTP")], default="grpc"
     )
@@ -120,9 +120,9 @@ class Service(models.Model):
     weights = models.JSONField(default=dict, blank=True)  # {version pk as text: percent}
     generation = models.PositiveIntegerField(default=0)
     alarm = models.CharField(max_length=400, blank=True)
-    waiting = models.CharField(
-        max_length=400, blank=True
-    )  # what the last tick is waiting for, a sentence
+    waiting = models.CharField(max_length=400, blank=True)  # what the last tick waits for
+    trouble = models.CharField(max_length=800, blank=True)  # why the last apply failed
+    trouble_lasts = models.BooleanField(default=False)  # trying again cannot help
     ticks = models.PositiveBigIntegerField(default=0)
     clock_wall = models.FloatField(default=0.0)
     clock_mono = models.FloatField(default=0.0)
@@ -136,11 +136,12 @@ class Service(models.Model):
     class Meta:
         ordering = ["slug"]
         constraints = [
+            models.UniqueConstraint(fields=["mesh", "name"], name="one_service_per_name"),
             models.UniqueConstraint(
                 fields=["mesh", "public_prefix"],
                 condition=~Q(public_prefix=""),
                 name="one_service_per_prefix",
-            )
+            ),
         ]
         permissions = [("operate_service", "Can deploy, pause, promote")]
 

@@ -14,7 +14,22 @@ from typing import Protocol
 from rollouts.errors import PlatformError
 from rollouts.models import Service, Version
 
-REGISTRY = {"local": "rollouts.platforms.local.LocalPlatform"}
+REGISTRY = {
+    "local": "rollouts.platforms.local.LocalPlatform",
+    "ecs": "rollouts.platforms.ecs.EcsPlatform",
+}
+
+# What a router wants the tasks of each version to join, by version pk: {"target_group": arn} …
+Joins = Mapping[int, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between two looks: while something moves, and at rest. ``lease_s``: one tick."""
+
+    busy_s: float = 0.4
+    idle_s: float = 1.9
+    lease_s: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -38,11 +53,19 @@ class Task:
 
 
 class Platform(Protocol):
-    def apply(self, service: Service, counts: Mapping[Version, int], *, revision: int) -> None:
+    pace: Pace
+
+    def deaths_allowed(self, tasks: int) -> int:
+        """Deaths of starting tasks after which a version is given up; ``tasks`` it should have."""
+
+    def apply(
+        self, service: Service, counts: Mapping[Version, int], *, revision: int, joins: Joins
+    ) -> None:
         """Start, scale, stop so that each version has ``count`` tasks; idempotent, does not wait.
 
-        Versions not named are stopped. A ``revision`` older than the last raises PlatformRefused;
-        raises PlatformUnreachable when nobody answers.
+        Versions not named are stopped, and what was made for them is removed. A
+        ``revision`` older than the last raises PlatformStale; raises PlatformUnreachable when
+        nobody answers.
         """
 
     def observe(self, service: Service) -> Mapping[int, Sequence[Task]]:

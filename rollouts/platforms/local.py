@@ -11,26 +11,36 @@ from typing import Any
 
 from django.conf import settings
 
-from rollouts.errors import PlatformRefused, PlatformUnreachable
+from rollouts.errors import PlatformRefused, PlatformStale, PlatformUnreachable
 from rollouts.models import Service, Version
-from rollouts.platforms.base import Task
+from rollouts.platforms.base import Joins, Pace, Task
 from rollouts.supervisor.client import SupervisorClient, SupervisorRefused, SupervisorUnreachable
 
 LOG_LINES = 20
+STARTS_PER_TASK = 3
 
 
 class LocalPlatform:
+    pace = Pace()
+
     def __init__(self) -> None:
         self._supervisor = SupervisorClient(settings.SUPERVISOR_SOCKET)
 
-    def apply(self, service: Service, counts: Mapping[Version, int], *, revision: int) -> None:
+    def deaths_allowed(self, tasks: int) -> int:
+        return STARTS_PER_TASK * tasks
+
+    def apply(
+        self, service: Service, counts: Mapping[Version, int], *, revision: int, joins: Joins
+    ) -> None:
         sets = [task_set(service, version, count) for version, count in counts.items()]
         try:
             self._supervisor.apply(group(service), revision, sets)
         except SupervisorUnreachable as error:
             raise PlatformUnreachable(str(error)) from error
         except SupervisorRefused as error:
-            raise PlatformRefused(str(error), permanent=not error.stale) from error
+            if error.stale:
+                raise PlatformStale(str(error)) from error
+            raise PlatformRefused(str(error)) from error
 
     def observe(self, service: Service) -> Mapping[int, Sequence[Task]]:
         try:

@@ -6,6 +6,7 @@ each other, nor platforms.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
@@ -13,18 +14,33 @@ from typing import Protocol
 from rollouts.domain.plan import Plan
 from rollouts.domain.state import Confirmed
 from rollouts.errors import InvalidPlan, RouterError
-from rollouts.models import Service
+from rollouts.models import Service, Version
 
-REGISTRY = {"envoy": "rollouts.routers.envoy.EnvoyRouter"}
+REGISTRY = {
+    "envoy": "rollouts.routers.envoy.EnvoyRouter",
+    "appmesh": "rollouts.routers.appmesh.AppMeshRouter",
+    "alb": "rollouts.routers.alb.AlbRouter",
+}
+
+
+# What tasks of a version must join to get requests, by version pk: {"target_group": arn} …
+Joins = Mapping[int, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Caps:
-    """What a router can do. ``settle_s`` seconds from a write until it is in force everywhere."""
+    """What a router can do.
+
+    ``settle_s``: seconds from weights that were read back until they count as in force; 0 where the
+    proxies prove it. ``hold_before_scale_in_s``: the least time that tasks go on running after
+    their last request may have been sent to them. ``notice``: a sentence that every page shows.
+    """
 
     max_targets: int = 10
-    settle_s: float = 0.1
+    settle_s: float = 0.0
     hold_before_scale_in_s: float = 0.0
+    provable: bool = True
+    notice: str = ""
 
 
 class Router(Protocol):
@@ -40,7 +56,16 @@ class Router(Protocol):
         """
 
     def observe(self, service: Service) -> Confirmed:
-        """Is the service's generation in force at every proxy? Raises RouterUnreachable."""
+        """Is the service's generation in force at every proxy? Raises RouterUnreachable.
+
+        A router that can prove no more says *yes* when it reads back what is stored.
+        """
+
+    def ensure_targets(self, service: Service, versions: Sequence[Version]) -> Joins:
+        """Make what requests to each version go through, before its tasks start; idempotent."""
+
+    def drop_targets(self, service: Service, versions: Sequence[Version]) -> None:
+        """Remove every target of the service that belongs to none of ``versions``; idempotent."""
 
 
 def router(kind: str) -> Router:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -15,8 +16,8 @@ from django.conf import settings
 
 from rollouts.domain.state import Confirmed, Verdict
 from rollouts.errors import RouterError, RouterUnreachable
-from rollouts.models import Service
-from rollouts.routers.base import Caps
+from rollouts.models import Service, Version
+from rollouts.routers.base import Caps, Joins
 
 METHOD = "/meshui.control.v1.ControlPlane/Sync"
 ANSWER_S = 2.0  # beyond the wait that is asked for
@@ -26,13 +27,20 @@ _lock = threading.Lock()
 
 
 class EnvoyRouter:
-    caps = Caps(max_targets=10, settle_s=0.05)
+    caps = Caps(max_targets=10)
 
     def apply(self, service: Service, generation: int, *, wait_s: float) -> Confirmed:
         return _sync(service, generation, wait_s)
 
     def observe(self, service: Service) -> Confirmed:
         return _sync(service, service.generation, 0.0)
+
+    def ensure_targets(self, service: Service, versions: Sequence[Version]) -> Joins:
+        """Clusters come with the snapshot."""
+        return {}
+
+    def drop_targets(self, service: Service, versions: Sequence[Version]) -> None:
+        """Clusters go with the snapshot."""
 
 
 def _sync(service: Service, generation: int, wait_s: float) -> Confirmed:

@@ -43,6 +43,8 @@ class Resource:
 
 
 class LocalProvisioner:
+    proposes = False
+
     def preview(self, stack: Stack) -> Sequence[Change]:
         return [
             Change("nothing" if stack.phase == "ready" else "create", r.name, r.kind, r.about)
@@ -85,7 +87,8 @@ def _progress(
     reason: str = "", outputs: Mapping[str, str] | None = None,
 ) -> Progress:  # fmt: skip
     step = f"{phase}-{stack.attempt}:{started}"
-    return Progress(phase, step, done, total, lines, outputs or {}, reason)
+    public = (outputs or {}).get("endpoint") if phase == "ready" else ""
+    return Progress(phase, step, done, total, lines, outputs or {}, reason, endpoint=public)
 
 
 def _outputs(stack: Stack) -> dict[str, str]:

@@ -97,15 +97,15 @@ def infrastructure(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-def stack(request: HttpRequest, name: str) -> HttpResponse:
-    found = _stack(name)
+def stack(request: HttpRequest, mesh: str, name: str) -> HttpResponse:
+    found = _stack(mesh, name)
     part = request.headers.get("HX-Request") == "true"
     template = "rollouts/parts/stack_state.html" if part else "rollouts/stack.html"
     return render(request, template, _context(request, found))
 
 
-def _stack(name: str) -> Stack:
-    return get_object_or_404(Stack.objects.select_related("mesh"), name=name)
+def _stack(mesh: str, name: str) -> Stack:
+    return get_object_or_404(Stack.objects.select_related("mesh"), mesh__slug=mesh, name=name)
 
 
 def _context(request: HttpRequest, found: Stack) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _context(request: HttpRequest, found: Stack) -> dict[str, Any]:
         "outputs": [(key, value, _is_link(value)) for key, value in sorted(found.outputs.items())],
         "usual": duration(usual) if usual else "",
         "slow": bool(usual and found.phase in BUSY and spent > 2 * usual),
-        "topic": f"stack-{found.name}",
+        "topic": f"stack-{found.pk}",
         "parts": [part for part in parts(now) if not part.ok],
         "may": request.user.has_perm("rollouts.provision_mesh"),
         "groups": groups_with("provision_mesh"),
@@ -168,9 +168,9 @@ def usual_s(found: Stack) -> float | None:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @answers_refusals
-def stack_create(request: HttpRequest, name: str) -> HttpResponse:
+def stack_create(request: HttpRequest, mesh: str, name: str) -> HttpResponse:
     """GET shows what would be created, POST asks for it."""
-    found = _stack(name)
+    found = _stack(mesh, name)
     if request.method == "POST":
         doors.act(actions.request_provision, found, ask=ask(request, timezone.now()))
         return redirect(found)
@@ -189,9 +189,9 @@ def preview(found: Stack) -> tuple[Sequence[Change], str]:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @answers_refusals
-def stack_delete(request: HttpRequest, name: str) -> HttpResponse:
+def stack_delete(request: HttpRequest, mesh: str, name: str) -> HttpResponse:
     """GET says what is lost, POST with the typed name asks for it."""
-    found = _stack(name)
+    found = _stack(mesh, name)
     context: dict[str, Any] = {"verb": "delete", "services": found.mesh.services.all()}
     if request.method == "POST":
         typed = request.POST.get("typed_name", "")[:200]

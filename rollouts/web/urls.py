@@ -39,14 +39,14 @@ urlpatterns = [
     path("rollouts/<int:pk>/<slug:verb>/", rollout.act, name="rollout-act"),
     path("events/", stream.events, name="events"),
     path("infrastructure/", infrastructure.infrastructure, name="infrastructure"),
-    path("infrastructure/stacks/<slug:name>/", infrastructure.stack, name="stack"),
+    path("infrastructure/<slug:mesh>/<slug:name>/", infrastructure.stack, name="stack"),
     path(
-        "infrastructure/stacks/<slug:name>/create/",
+        "infrastructure/<slug:mesh>/<slug:name>/create/",
         infrastructure.stack_create,
         name="stack-create",
     ),
     path(
-        "infrastructure/stacks/<slug:name>/delete/",
+        "infrastructure/<slug:mesh>/<slug:name>/delete/",
         infrastructure.stack_delete,
         name="stack-delete",
     ),

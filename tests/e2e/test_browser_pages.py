@@ -33,7 +33,7 @@ PLACE = f"/services/{SERVICE}"
 PAGES = [
     "/", f"{PLACE}/", f"{PLACE}/deploy/", f"{PLACE}/edit/", f"{PLACE}/versions/add/",
     f"{PLACE}/automatic/", "/services/add/", "/rollouts/", "/audit/", "/account/",
-    "/infrastructure/", "/infrastructure/stacks/local/", "/infrastructure/stacks/local/delete/",
+    "/infrastructure/", "/infrastructure/local/local/", "/infrastructure/local/local/delete/",
     "/no-such-page/",
 ]  # fmt: skip
 ADMIN = ["/admin/", "/admin/rollouts/rollout/", "/admin/rollouts/service/"]

@@ -11,7 +11,7 @@ from tests.e2e.stack import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.timeout(120)]
 
-PLACE = "/infrastructure/stacks/local/"
+PLACE = "/infrastructure/local/local/"
 
 
 def phase(stack: Stack) -> str:

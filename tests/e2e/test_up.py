@@ -125,15 +125,15 @@ def of_the_mesh(stack: Stack) -> list[str]:
 
 def test_a_destroyed_mesh_leaves_nothing_and_can_be_built_again(stack: Stack) -> None:
     who = stack.web_session()
-    wrong = who.post("/infrastructure/stacks/local/delete/", typed_name="other")
+    wrong = who.post("/infrastructure/local/local/delete/", typed_name="other")
     assert wrong.status == 422
-    assert who.post("/infrastructure/stacks/local/delete/", typed_name="local").status == 302
+    assert who.post("/infrastructure/local/local/delete/", typed_name="local").status == 302
     phases = "SELECT phase FROM rollouts_stack"
     stack.until(lambda: stack.rows(phases)[0]["phase"] == "absent", 60, "the mesh is gone")
     stack.until(lambda: not of_the_mesh(stack), 10, "no Envoy and no task is left")
     assert not stack.answers()
     began = time.monotonic()
-    assert who.post("/infrastructure/stacks/local/create/").status == 302
+    assert who.post("/infrastructure/local/local/create/").status == 302
     stack.until(lambda: stack.rows(phases)[0]["phase"] == "ready", 60, "the mesh is there")
     assert stack.answers()
     print(f"mesh built again in {time.monotonic() - began:.1f} s")

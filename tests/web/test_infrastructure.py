@@ -9,7 +9,7 @@ from rollouts.models import Heartbeat, Stack, StackEvent
 from tests.web.world import build_world, person
 
 pytestmark = pytest.mark.django_db
-URL = "/infrastructure/stacks/local/"
+URL = "/infrastructure/local/local/"
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ PAGES = {
     "/services/echo-server/edit/": (302, 403, 200, 200),
     "/services/add/": (302, 403, 200, 200),
     "/infrastructure/": (302, 200, 200, 200),
-    "/infrastructure/stacks/local/": (302, 200, 200, 200),
-    "/infrastructure/stacks/local/delete/": (302, 200, 200, 200),
+    "/infrastructure/local/local/": (302, 200, 200, 200),
+    "/infrastructure/local/local/delete/": (302, 200, 200, 200),
 }
 ACTS = {
     "/services/echo-server/automatic/": {"on": "0"},
