@@ -1,4 +1,4 @@
-"""What a person may do with services, versions and stacks."""
+"""What a person may do with services and versions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
 
 from rollouts.actions.ask import Ask, permit, record, repeated, validated
 from rollouts.actions.rollouts import OPERATE
 from rollouts.errors import ActionRefused, InvalidInput
-from rollouts.models import Mesh, Rollout, Service, Stack, Version
+from rollouts.models import Mesh, Service, Version
 
-PROVISION = "rollouts.provision_mesh"
 SETTABLE = frozenset(
     {
         *("slug", "name", "protocol", "public_prefix", "tasks", "timeout_s", "idempotent"),
@@ -34,6 +32,7 @@ def add_service(mesh: Mesh, fields: Mapping[str, Any], *, ask: Ask) -> Service:
         return event.service
     _known(fields)
     service = Service(mesh=mesh, wake_at=ask.now, **fields)
+    _name_is_free(service)
     validated(service)
     with transaction.atomic():
         service.save()
@@ -57,12 +56,19 @@ def change_service(service: Service, fields: Mapping[str, Any], *, ask: Ask) -> 
     before = {name: getattr(kept, name) for name in changed}
     for name, value in changed.items():
         setattr(kept, name, value)
+    _name_is_free(kept)
     validated(kept)
     with transaction.atomic():
         Service.objects.filter(pk=service.pk).update(**changed)
         Service.objects.wake(service.pk, ask.now)
         record(ask, "change-service", f"changed {', '.join(sorted(changed))}", mesh=kept.mesh,
                service=kept, before=before, after=dict(changed))  # fmt: skip
+
+
+def _name_is_free(service: Service) -> None:
+    others = Service.objects.filter(mesh=service.mesh, name=service.name).exclude(pk=service.pk)
+    if others.exists():
+        raise InvalidInput("name", f"{service.mesh.slug} has a service {service.name} already.")
 
 
 def _known(fields: Mapping[str, Any]) -> None:
@@ -73,6 +79,8 @@ def _known(fields: Mapping[str, Any]) -> None:
 
 def digest(command: list[str], environment: Mapping[str, str], image: str) -> str:
     """What makes a build the same build: its image, or its command and environment."""
+    if "@sha256:" in image:
+        return image.rpartition("@")[2]
     build = {"command": command, "environment": dict(environment), "image": image}
     text = json.dumps(build, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -94,6 +102,9 @@ def add_version(
         return service.versions.get(label=label)
     if not command and not image:
         raise InvalidInput("command", "Give a command to run, or an image.")
+    if service.mesh.platform == "ecs" and "@sha256:" not in image:
+        raise InvalidInput("image", "Give an image by its digest, as in repository@sha256:…: "
+                           "a tag can be moved to another image.")  # fmt: skip
     try:
         with transaction.atomic():
             version = Version.objects.add(
@@ -122,40 +133,3 @@ def set_automatic_deploys(service: Service, on: bool, *, ask: Ask) -> None:
             raise ActionRefused(f"Automatic deploys are {word} already.")
         record(ask, "automatic", f"turned automatic deploys {word}", mesh=service.mesh,
                service=service)  # fmt: skip
-
-
-def request_provision(stack: Stack, *, ask: Ask) -> None:
-    """Ask for the stack to be there. Raises ActionRefused when it is, or is being made."""
-    permit(ask, PROVISION)
-    if repeated(ask, "provision") is not None:
-        return
-    settled = Q(wanted=Stack.PRESENT) & ~Q(phase="failed")
-    busy = settled | Q(phase="deleting")
-    _stack_wish(stack, ask, Stack.PRESENT, busy, "provision", "asked to create the stack")
-
-
-def request_deprovision(stack: Stack, *, typed_name: str, ask: Ask) -> None:
-    """Ask for the stack to be destroyed. Refused while a rollout runs in its mesh."""
-    permit(ask, PROVISION)
-    if repeated(ask, "deprovision") is not None:
-        return
-    if typed_name != stack.name:
-        raise InvalidInput("typed_name", f"Type {stack.name} to destroy it.")
-    live = Rollout.objects.live().filter(service__mesh=stack.mesh).select_related("service").first()
-    if live is not None:
-        raise ActionRefused(f"Rollout #{live.pk} of {live.service.slug} is running: end it first.")
-    busy = Q(wanted=Stack.ABSENT) & ~Q(phase="failed")
-    _stack_wish(stack, ask, Stack.ABSENT, busy, "deprovision", "asked to destroy the stack")
-
-
-@transaction.atomic
-def _stack_wish(stack: Stack, ask: Ask, wanted: str, busy: Q, verb: str, text: str) -> None:
-    asked = (
-        Stack.objects.filter(pk=stack.pk)
-        .exclude(busy)
-        .update(wanted=wanted, requested_at=ask.now, attempt=F("attempt") + 1, wake_at=ask.now)
-    )
-    if not asked:
-        now = Stack.objects.get(pk=stack.pk)
-        raise ActionRefused(f"The stack is {now.get_phase_display().lower()} already.")
-    record(ask, verb, f"{text} {stack.name}", mesh=stack.mesh)
