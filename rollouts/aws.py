@@ -21,6 +21,7 @@ import boto3
 from botocore import exceptions as botocore_errors
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
+from botocore.parsers import ResponseParserError
 from botocore.session import Session as CoreSession
 from botocore.session import get_session
 from django.conf import settings
@@ -212,14 +213,18 @@ def _note_throttled(account: Account, service: str) -> None:
 
 # --- errors
 
-KNOWN = (botocore_errors.ClientError, botocore_errors.BotoCoreError)
+KNOWN = (botocore_errors.ClientError, botocore_errors.BotoCoreError, ResponseParserError)
 UNREACHABLE = (
     botocore_errors.EndpointConnectionError,
     botocore_errors.ConnectTimeoutError,
     botocore_errors.ProxyConnectionError,
 )
 # The call may have arrived: nobody knows whether a write took effect.
-CUT_OFF = (botocore_errors.ReadTimeoutError, botocore_errors.ConnectionClosedError)
+CUT_OFF = (
+    botocore_errors.ReadTimeoutError,
+    botocore_errors.ConnectionClosedError,
+    botocore_errors.HTTPClientError,
+)
 NO_CREDENTIALS = (
     botocore_errors.NoCredentialsError,
     botocore_errors.PartialCredentialsError,
@@ -250,7 +255,7 @@ def _translated(error: Exception, account: Account, service: str, operation: str
         )
     if isinstance(error, UNREACHABLE):
         return errors.AwsUnreachable(f"AWS does not answer in {where}: {what}.", code="Connect")
-    if isinstance(error, CUT_OFF | botocore_errors.HTTPClientError):
+    if isinstance(error, CUT_OFF):
         return errors.AwsUnreachable(
             f"AWS did not finish its answer in {where}: {what} may have taken effect.",
             code="ReadTimeout",
@@ -296,7 +301,7 @@ def _answered(
     if status >= 500 or not code or code.isdigit():
         return errors.AwsOdd(f"AWS answered {what} with {status or code}; request {request_id}.",
                              maybe_done=True, **known)  # fmt: skip
-    return errors.AwsRefused(f"AWS refused {what}: {message or code}", **known)
+    return errors.AwsRefused(f"AWS refused {what}: {(message or code).rstrip('.')}.", **known)
 
 
 def _is(code: str, parts: Sequence[str]) -> bool:
