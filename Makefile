@@ -10,7 +10,7 @@ LOCKED := requirements/base.txt requirements/dev.txt
 COMPILE := $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 CODE := manage.py meshui rollouts echo_services protos tests tools
 
-.PHONY: help up test test-fast lint fix bench soak proto lock chromium clean
+.PHONY: help up test test-fast lint fix bench soak proto lock chromium awscli clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,11 @@ $(READY): $(LOCKED)
 	  { echo "The locked packages could not be installed: is a package index reachable?"; exit 1; }
 	@touch $@
 
-up: $(READY) ## run everything: stack, mesh, traffic, dashboard
-	@exec $(BIN)/python manage.py up
+up: $(READY) ## run everything: stack, mesh, traffic, dashboard; AWS=fake to try the AWS pages
+	@case "$(AWS)" in ""|fake) ;; *) echo "AWS=$(AWS) is not known: use AWS=fake, or leave it out for this machine and the real AWS."; exit 1;; esac
+	@exec env $(if $(filter fake,$(AWS)),MESHUI_AWS_FAKE=1) $(BIN)/python manage.py up
 
-test: $(READY) chromium ## every test: unit, real Envoy, real browser, PostgreSQL
+test: $(READY) chromium awscli ## every test: unit, real Envoy, real browser, PostgreSQL
 	@$(BIN)/python -m tests.run
 
 test-fast: $(READY) ## unit tests only
@@ -62,9 +63,13 @@ lock: ## resolve requirements/*.in anew, with hashes
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv==$(UV_VERSION); }
 	@$(COMPILE) requirements/base.in -o requirements/base.txt > /dev/null
 	@$(COMPILE) requirements/dev.in -o requirements/dev.txt > /dev/null
+	@$(COMPILE) requirements/awscli.in -o requirements/awscli.txt > /dev/null
 
 chromium: ## install a browser for the browser tests, if none is there
 	@tools/chromium.sh
 
+awscli: $(READY) ## install the aws command line for the tests that read back with it
+	@tools/awscli.sh
+
 clean: ## remove the virtual environment and everything that was made
-	@rm -rf $(VENV) .meshui bench-results test-results .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-awscli .meshui bench-results test-results .mypy_cache .ruff_cache .hypothesis .import_linter_cache
