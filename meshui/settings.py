@@ -15,14 +15,22 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
 
 # Where everything that is not code lives: database, logs, sockets, keys, the broker's files.
-STATE = Path(env.text("MESHUI_STATE", str(BASE_DIR / ".meshui"))).absolute()
+# A fake AWS for trying things out (`make up AWS=fake`): with a state of its own, so that nothing
+# of it is ever asked of the real one.
+AWS_FAKE = env.flag("MESHUI_AWS_FAKE", default=False)
+_STATE = BASE_DIR / ".meshui" / "fake-aws" if AWS_FAKE else BASE_DIR / ".meshui"
+STATE = Path(env.text("MESHUI_STATE", str(_STATE))).absolute()
 
 # --- the original's variables
 PROJECT_NAME = env.text("PROJECT_NAME", "echo")
 AWS_DEFAULT_REGION = env.text("AWS_DEFAULT_REGION", "")
-# Replaces AWS itself, as with the fake of tests/fakeaws; every page says so.
-AWS_ENDPOINT_URL = env.text("AWS_ENDPOINT_URL", "")
-AWS_FAKE = env.flag("MESHUI_AWS_FAKE", default=False)
+AWS_FAKE_PORT = env.number("MESHUI_AWS_FAKE_PORT", 15055, 1, 65535)
+# Replaces AWS itself; every page says so.
+AWS_ENDPOINT_URL = env.text(
+    "AWS_ENDPOINT_URL", f"http://127.0.0.1:{AWS_FAKE_PORT}" if AWS_FAKE else ""
+)
+if AWS_ENDPOINT_URL and not AWS_ENDPOINT_URL.startswith(("http://", "https://")):
+    env.MISTAKES.append("AWS_ENDPOINT_URL must start with http:// or https://.")
 AWS_ACCOUNT_ID = env.text("AWS_ACCOUNT_ID", "")
 ENVOY_IMAGE = env.text("ENVOY_IMAGE", "")
 KEY_PAIR = env.text("KEY_PAIR", "")
@@ -38,6 +46,7 @@ PUBLIC_PORT = env.number("MESHUI_PUBLIC_PORT", 8080, 1, 65535)
 EGRESS_PORT = env.number("MESHUI_EGRESS_PORT", 9000, 1, 65535)
 ENVOY_ADMIN_PORT = env.number("MESHUI_ENVOY_ADMIN_PORT", 9901, 1, 65535)
 XDS_PORT = env.number("MESHUI_XDS_PORT", 18000, 1, 65535)
+XDS_TLS_PORT = env.number("MESHUI_XDS_TLS_PORT", 18001, 1, 65535)
 BROKER_PORT = env.number("MESHUI_BROKER_PORT", 16379, 1, 65535)
 CONTROL_PLANE = env.text("MESHUI_CONTROL_PLANE", f"127.0.0.1:{XDS_PORT}")
 SUPERVISOR_SOCKET = STATE / "supervisor.sock"

@@ -53,7 +53,9 @@ class Account:
 
 
 def account_of(mesh_settings: Mapping[str, Any]) -> Account:
-    """The account of a mesh. Raises InvalidInput when it names no region."""
+    """The account of a mesh. Raises InvalidInput when it names no region, or is of the fake."""
+    if mesh_settings.get("fake") and not settings.AWS_FAKE:
+        raise InvalidInput("fake", "This mesh was made on the fake AWS; it is not on the real one.")
     region = str(mesh_settings.get("region") or settings.AWS_DEFAULT_REGION)
     if not region:
         raise InvalidInput("region", "The mesh names no AWS region.")
@@ -164,6 +166,8 @@ def _session(account: Account, at: str) -> Any:
     """One session per account: each costs some 10 MB that are never given back."""
     core = get_session()
     core.set_config_variable("region", account.region)
+    if settings.AWS_FAKE:  # real credentials never go to a fake
+        core.set_credentials("fake", "fake")
     if account.role_arn:
         core._credentials = _assumed(core, account, at)  # type: ignore[attr-defined]
     return boto3.Session(botocore_session=core, region_name=account.region)

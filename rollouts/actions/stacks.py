@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
@@ -31,6 +32,8 @@ def add_mesh(fields: Mapping[str, Any], *, ask: Ask) -> Mesh:
     if (event := repeated(ask, "add-mesh")) is not None and event.mesh is not None:
         return event.mesh
     mesh = Mesh(**fields)
+    if settings.AWS_FAKE:
+        mesh.settings = {**mesh.settings, "fake": True}
     if mesh.platform not in STACKS:
         raise InvalidInput("platform", f"A mesh of the platform {mesh.platform} cannot be added.")
     if len(mesh.slug) > AWS_SLUG_MOST:

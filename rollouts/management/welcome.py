@@ -36,6 +36,10 @@ def _somebody_can_sign_in() -> bool:
 
 def mesh_lines() -> Iterator[str]:
     """The public endpoint and its first answer, as soon as the stack is ready; or why it failed."""
+    if settings.AWS_FAKE:
+        yield f"  Fake AWS    {settings.AWS_ENDPOINT_URL}   (nothing on it is real)"
+        yield f"  Begin here  {dashboard()}/infrastructure/"
+        return
     while True:
         try:
             stack = Stack.objects.filter(wanted=Stack.PRESENT).first()

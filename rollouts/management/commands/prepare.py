@@ -10,9 +10,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.db import transaction
 
 from rollouts import clock
-from rollouts.models import Mesh, Stack
+from rollouts.actions.stacks import STACKS
+from rollouts.models import Mesh, Service, Stack
 
 
 class Command(BaseCommand):
@@ -22,6 +24,9 @@ class Command(BaseCommand):
         call_command("check", verbosity=0)
         call_command("migrate", interactive=False, verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
+        if settings.AWS_FAKE:
+            fake_mesh()
+            return
         mesh = local_mesh()
         stack, made = Stack.objects.get_or_create(mesh=mesh, name=mesh.slug)
         if made:
@@ -40,4 +45,27 @@ def local_mesh() -> Mesh:
         "admin": [f"127.0.0.1:{settings.ENVOY_ADMIN_PORT}"],
     }
     mesh.save(update_fields=["settings"])
+    return mesh
+
+
+@transaction.atomic
+def fake_mesh() -> Mesh:
+    """A mesh on the fake AWS, of which nothing is there yet: the fake forgets when it stops."""
+    Service.objects.filter(mesh__platform="ecs").delete()
+    Mesh.objects.filter(platform="ecs").delete()
+    chosen = {
+        "fake": True,
+        "region": settings.AWS_DEFAULT_REGION or "eu-west-1",
+        "nat": "none",
+        "bastion": "none",
+        "ingress_cidr": "0.0.0.0/0",
+        "control_plane": f"localhost:{settings.XDS_TLS_PORT}",
+        "egress": "127.0.0.1:15001",
+        "log_retention_days": 30,
+    }
+    mesh = Mesh.objects.create(
+        slug="echo", name="echo on the fake AWS", platform="ecs", router="envoy", settings=chosen
+    )
+    for name in STACKS["ecs"]:
+        Stack.objects.create(mesh=mesh, name=name, kind="cloudformation")
     return mesh

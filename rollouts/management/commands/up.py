@@ -69,6 +69,7 @@ def processes() -> list[Process]:
     base = str(settings.BASE_DIR)
     embedded = f"redis://127.0.0.1:{settings.BROKER_PORT}/0" == settings.BROKER_URL
     found = [_broker()] if embedded else []
+    found += [_fake_aws(base)] if settings.AWS_FAKE else []
     found.append(Process("prepare", _manage("prepare"), cwd=base, ready="exit", ready_within_s=90))
     # Worker and beat are not waited for: they load while the control plane does.
     found += [
@@ -80,6 +81,13 @@ def processes() -> list[Process]:
         _web(base),
     ]  # fmt: skip
     return found
+
+
+def _fake_aws(base: str) -> Process:
+    """No part of the product: AWS as the tests have it; its tasks are processes of this machine."""
+    port = settings.AWS_FAKE_PORT
+    argv = (sys.executable, "-m", "tests.fakeaws", "--port", str(port), "--run-tasks")
+    return Process("fake-aws", argv, cwd=base, ready=port, ready_within_s=60)
 
 
 def _manage(command: str) -> tuple[str, ...]:
