@@ -31,10 +31,13 @@ from rollouts.errors import AwsError, InvalidInput
 
 log = logging.getLogger(__name__)
 
-# A step waits for few calls, so each must end soon; the next tick is the real retry.
-CONNECT_S, READ_S = 3, 15
-ATTEMPTS = {True: 3, False: 2}  # urgent or not
-SLOW_DOWN_S = 2.0  # after a throttled call, those that nobody waits for are not made
+# A person waits for urgent calls, so each must end soon; the next tick is the real retry.
+CONNECT_S = 2.0
+READ_S = {True: 4.0, False: 10.0}  # urgent or not
+ATTEMPTS = 2
+# After a call that was throttled or got no answer, those that nobody waits for are not made.
+SLOW_DOWN_S = 2.0
+EVERYTHING = "*"
 SESSION_NAME = "meshui"
 REFRESHED_S = 3600
 
@@ -137,7 +140,7 @@ def _client(account: Account, service: str, urgent: bool, at: str) -> Any:
         made: Any = _session(account, at).client(
             service,
             endpoint_url=at or None,
-            config=_config(account, ATTEMPTS[urgent], at),
+            config=_config(account, READ_S[urgent], at),
         )
     except botocore_errors.UnknownServiceError as error:
         raise errors.AwsRefused(
@@ -148,12 +151,12 @@ def _client(account: Account, service: str, urgent: bool, at: str) -> Any:
     return made
 
 
-def _config(account: Account, attempts: int, at: str) -> Config:
+def _config(account: Account, read_s: float, at: str) -> Config:
     return Config(
         region_name=account.region,
-        retries={"mode": "standard", "total_max_attempts": attempts},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=CONNECT_S,
-        read_timeout=READ_S,
+        read_timeout=read_s,
         max_pool_connections=20,
         user_agent_extra="meshui",
         # A prefix like "data-" in front of a replaced address names a host that does not exist.
@@ -178,7 +181,7 @@ def _assumed(core: CoreSession, account: Account, at: str) -> DeferredRefreshabl
 
     def fetch() -> dict[str, Any]:
         sts: Any = core.create_client(
-            "sts", endpoint_url=at or None, config=_config(account, ATTEMPTS[True], at)
+            "sts", endpoint_url=at or None, config=_config(account, READ_S[True], at)
         )
         extra = {"ExternalId": account.external_id} if account.external_id else {}
         given = sts.assume_role(
@@ -201,9 +204,17 @@ def _assumed(core: CoreSession, account: Account, at: str) -> DeferredRefreshabl
 
 
 def _hold_back(account: Account, service: str) -> None:
-    """Do not make a call that nobody waits for while AWS throttles this service."""
-    left = _slow_until.get((account, service), 0.0) - time.monotonic()
-    if left > 0 and not _urgent.get():
+    """Make no call that nobody waits for while AWS throttles this service, or does not answer."""
+    if _urgent.get():
+        return
+    now = time.monotonic()
+    if (left := _slow_until.get((account, EVERYTHING), 0.0) - now) > 0:
+        raise errors.AwsUnreachable(
+            f"AWS did not answer in {account.region}; asking again in {left:.0f} s.",
+            code="SlowDown",
+            retry_after_s=left,
+        )
+    if (left := _slow_until.get((account, service), 0.0) - now) > 0:
         raise errors.AwsThrottled(
             f"AWS is slowing {service} down; going on in {left:.0f} s.",
             code="SlowDown",
@@ -211,7 +222,7 @@ def _hold_back(account: Account, service: str) -> None:
         )
 
 
-def _note_throttled(account: Account, service: str) -> None:
+def _note_slow(account: Account, service: str) -> None:
     _slow_until[account, service] = time.monotonic() + SLOW_DOWN_S
 
 
@@ -258,8 +269,10 @@ def _translated(error: Exception, account: Account, service: str, operation: str
             code="NoCredentials",
         )
     if isinstance(error, UNREACHABLE):
+        _note_slow(account, EVERYTHING)
         return errors.AwsUnreachable(f"AWS does not answer in {where}: {what}.", code="Connect")
     if isinstance(error, CUT_OFF):
+        _note_slow(account, EVERYTHING)
         return errors.AwsUnreachable(
             f"AWS did not finish its answer in {where}: {what} may have taken effect.",
             code="ReadTimeout",
@@ -282,7 +295,7 @@ def _answered(
     log.warning("%s: %s %s (request %s)", what, code, message[:200], request_id or "unknown")
     known: dict[str, Any] = {"code": code, "request_id": request_id}
     if _is(code, THROTTLED):
-        _note_throttled(account, service)
+        _note_slow(account, service)
         return errors.AwsThrottled(f"AWS is slowing {service} down; going on in a moment.",
                                    retry_after_s=SLOW_DOWN_S, **known)  # fmt: skip
     if _is(code, EXPIRED):
