@@ -53,25 +53,32 @@ def tick_due(at: Moment) -> int:
 def tick(pk: int, at: Moment) -> None:
     """Bring one service as far as it can go now."""
     for _ in range(ROUNDS):
-        if _act(pk, at, quick=False) is Outcome.SETTLED:
+        if _act(pk, at, quick=False) in (Outcome.SETTLED, Outcome.UNHEARD):
             break
 
 
 def tick_wish(pk: int, at: Moment) -> None:
     """The tick of a door: first act on what is known, without asking anybody, then look.
 
-    A rollback thus costs one transaction and one push, whoever else is dead or slow.
+    A rollback thus costs one transaction and one push, whoever else is dead or slow. When the push
+    was not heard there is nothing to look at, and a person waits: workers go on from there.
     """
     for _ in range(ROUNDS):
-        if _act(pk, at, quick=True) is not Outcome.LOST:
+        outcome = _act(pk, at, quick=True)
+        if outcome is Outcome.UNHEARD:
+            return
+        if outcome is not Outcome.LOST:
             break
     _act(pk, at, quick=False)
 
 
 class Outcome(Enum):
-    """Of one round: another tick stored first, the rollout moved on, or there is no more to do."""
+    """Of one round: another tick stored first, the router did not answer, the rollout moved on,
+    or there is no more to do.
+    """
 
     LOST = auto()
+    UNHEARD = auto()
     MOVED = auto()
     SETTLED = auto()
 
@@ -86,12 +93,14 @@ def _act(pk: int, at: Moment, *, quick: bool) -> Outcome:
     decision = decide(before, seen, elapsed)
     if not rows.store(read, before, decision, at):
         return Outcome.LOST
-    apply(service, rows.generation_after(before, decision.state), at)
+    heard = apply(service, rows.generation_after(before, decision.state), at)
     if decision.state != before or decision.said:
         _ring(read)
     pace = platform(service.mesh.platform).pace
     again_s = pace.busy_s if rows.timers(decision.state) else pace.idle_s
     Service.objects.filter(pk=pk).update(wake_at=at.now + timedelta(seconds=again_s))
+    if not heard:
+        return Outcome.UNHEARD
     return Outcome.MOVED if place(decision.state) != place(before) else Outcome.SETTLED
 
 
@@ -121,7 +130,7 @@ def observe(read: rows.Rows, at: Moment) -> Seen:
     except RouterError as error:
         confirmed = Confirmed(service.generation, Verdict.UNKNOWN, (str(error),))
     confirmed = _note_confirmed(service, confirmed, at)
-    return Seen(seen.tasks, confirmed, seen.fresh, rows.refused(service))
+    return Seen(seen.tasks, confirmed, seen.fresh, service.trouble, service.trouble_lasts)
 
 
 def _tasks_seen(
@@ -215,38 +224,48 @@ def _differs(row: Task, pk: int, task: PlatformTask) -> bool:
     return row.version_id != pk or any(getattr(row, f) != getattr(task, f) for f in COMPARED)
 
 
-def apply(service: Service, generation: int, at: Moment) -> None:
+def apply(service: Service, generation: int, at: Moment) -> bool:
     """Put in force what is stored *now*, which may be newer than what this tick decided.
+
+    Returns whether the router was heard of.
 
     The router first, and without a query before it: requests leave a version before its tasks do,
     and somebody may be waiting for them to.
     """
-    _apply_weights(service, generation, at)
+    failed: MeshuiError | None = _apply_weights(service, generation, at)
+    heard = failed is None
     now = Service.objects.select_related("mesh").get(pk=service.pk)
     counts = {v: v.count for v in now.versions.filter(count__gt=0)}
     by = router(now.mesh.router)
-    trouble, lasts = "", False
     try:
         joins = by.ensure_targets(now, list(counts))
         platform(now.mesh.platform).apply(now, counts, revision=now.ticks, joins=joins)
         by.drop_targets(now, list(counts))
     except PlatformStale as error:
         log.info("%s: a newer tick was first: %s", service.slug, error)
-        return
+        return heard
     except (PlatformError, RouterError) as error:
         log.warning("%s: tasks not applied: %s", service.slug, error)
-        trouble, lasts = str(error)[:800], error.permanent
+        failed = failed or error
+    _note_trouble(now, failed)
+    return heard
+
+
+def _note_trouble(now: Service, failed: MeshuiError | None) -> None:
+    """Keep why the last apply failed: the page says it, and the next decision hears of it."""
+    trouble, lasts = (str(failed)[:800], failed.permanent) if failed else ("", False)
     if (trouble, lasts) != (now.trouble, now.trouble_lasts):
         Service.objects.filter(pk=now.pk).update(trouble=trouble, trouble_lasts=lasts)
 
 
-def _apply_weights(service: Service, generation: int, at: Moment) -> None:
+def _apply_weights(service: Service, generation: int, at: Moment) -> RouterError | None:
     try:
         confirmed = router(service.mesh.router).apply(service, generation, wait_s=WAIT_S)
     except RouterError as error:
         log.warning("%s: weights not applied: %s", service.slug, error)
-    else:
-        _note_confirmed(service, confirmed, at)
+        return error
+    _note_confirmed(service, confirmed, at)
+    return None
 
 
 def beat(name: str, at: Moment, **detail: object) -> None:

@@ -121,12 +121,7 @@ def last_seen(service: Service, lagging: str, *, fresh: bool) -> Seen:
         )
     confirmed = Confirmed(service.generation, Verdict.UNKNOWN, (lagging,) if lagging else ())
     seen = {pk: tuple(found) for pk, found in tasks.items()}
-    return Seen(seen, confirmed, fresh, refused(service))
-
-
-def refused(service: Service) -> str:
-    """Why the last apply will never work; empty when it did, or may the next time."""
-    return service.trouble if service.trouble_lasts else ""
+    return Seen(seen, confirmed, fresh, service.trouble, service.trouble_lasts)
 
 
 def store(rows: Rows, before: ServiceState, decision: Decision, at: Moment) -> bool:

@@ -101,21 +101,24 @@ def _pending(draft: Draft) -> None:
 def _provisioning(draft: Draft) -> None:
     rollout = draft.rollout
     if draft.seen.refused:
-        _undo(draft, f"{_new(draft)} cannot be started: {draft.seen.refused}")
+        _undo(draft, f"{_new(draft)} cannot be started: {draft.seen.trouble}")
     elif draft.seen.tasks.get(rollout.to):
         draft.go(phase=Phase.STARTING, exits_base=draft.seen.exits(rollout.to))
         draft.say("start", f"Starting {_count(draft.state.tasks, 'task')} of {_new(draft)}.")
     elif rollout.deadline_left <= 0:
         _too_late(draft)
+    else:
+        draft.waiting = draft.seen.trouble
 
 
 def _starting(draft: Draft) -> None:
     rollout, tasks = draft.rollout, draft.state.tasks
     if draft.seen.refused:
-        _undo(draft, f"{_new(draft)} cannot be started: {draft.seen.refused}")
+        _undo(draft, f"{_new(draft)} cannot be started: {draft.seen.trouble}")
     elif _deaths(draft) >= draft.state.deaths_allowed:
         _undo(draft, f"{_new(draft)} does not start: {_why(draft)}")
     elif draft.ready(rollout.to) < tasks:
+        draft.waiting = draft.seen.trouble
         if rollout.deadline_left <= 0:
             _too_late(draft)
     elif not rollout.paused:
@@ -286,7 +289,8 @@ def _why(draft: Draft) -> str:
 
 
 def _lagging(draft: Draft) -> str:
-    return " ".join(draft.seen.confirmed.lagging) or "Waiting for the proxies to confirm."
+    lagging = " ".join(draft.seen.confirmed.lagging)
+    return draft.seen.trouble or lagging or "Waiting for the proxies to confirm."
 
 
 def _new(draft: Draft) -> str:

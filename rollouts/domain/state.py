@@ -75,13 +75,15 @@ class Confirmed:
 class Seen:
     """One observation. Not ``fresh``: the platform did not answer, these tasks are old.
 
-    ``refused``: why the platform or the router will never do what was last asked; else empty.
+    ``trouble``: why what was last asked of platform and router was not done; else empty.
+    ``refused``: and it never will be.
     """
 
     tasks: Mapping[VersionId, tuple[TaskSeen, ...]]
     confirmed: Confirmed
     fresh: bool = True
-    refused: str = ""
+    trouble: str = ""
+    refused: bool = False
 
     def healthy(self, version: VersionId | None) -> int:
         """Tasks of the version that can take requests now."""
