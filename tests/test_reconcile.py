@@ -303,3 +303,31 @@ def test_what_a_platform_refuses_for_good_ends_the_try_with_its_reason(
     assert rollout.phase == "rolled_back"
     assert "cannot be started: AWS does not allow ecs:CreateTaskSet." in rollout.reason
     assert tick(1).trouble == "", "it says so until an apply goes through"
+
+
+def test_a_door_that_was_not_heard_does_not_ask_again(
+    stable: Any, version: Any, ask: Any, world: Any, tick: Any, clock: Any, monkeypatch: Any
+) -> None:
+    rollout = start(stable, version, ask)
+    tick()
+    world.router_down = True
+    looks: list[object] = []
+    monkeypatch.setattr(reconcile, "observe", lambda *seen: looks.append(seen))
+    actions.request_rollback(rollout, ask=ask())
+    reconcile.tick_wish(stable.pk, clock.moment)
+    assert not looks
+    service = stable_now(stable)
+    assert service.weight_of(version("0.9").pk) == 100, "the wish is stored and decided"
+    assert service.trouble == "The fake control plane does not answer."
+
+
+def test_what_holds_weights_up_is_what_the_page_says(
+    stable: Any, version: Any, ask: Any, world: Any, tick: Any
+) -> None:
+    rollout = start(stable, version, ask)
+    tick()
+    world.router_down = True
+    actions.request_rollback(rollout, ask=ask())
+    assert tick(1, times=2).waiting == "The fake control plane does not answer."
+    world.router_down = False
+    assert tick(1, times=2).waiting == ""
