@@ -53,7 +53,7 @@ def tick_due(at: Moment) -> int:
 def tick(pk: int, at: Moment) -> None:
     """Bring one service as far as it can go now."""
     for _ in range(ROUNDS):
-        if _act(pk, at, quick=False) in (Outcome.SETTLED, Outcome.UNHEARD):
+        if _act(pk, at, quick=False) is Outcome.SETTLED:
             break
 
 
@@ -99,7 +99,7 @@ def _act(pk: int, at: Moment, *, quick: bool) -> Outcome:
     pace = platform(service.mesh.platform).pace
     again_s = pace.busy_s if rows.timers(decision.state) else pace.idle_s
     Service.objects.filter(pk=pk).update(wake_at=at.now + timedelta(seconds=again_s))
-    if not heard:
+    if quick and not heard:
         return Outcome.UNHEARD
     return Outcome.MOVED if place(decision.state) != place(before) else Outcome.SETTLED
 
