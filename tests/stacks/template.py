@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cfnlint.decode import cfn_yaml
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]
 
 FOLDER = Path(__file__).parents[2] / "templates" / "cloudformation"
 NO_VALUE = object()
