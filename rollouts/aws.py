@@ -42,6 +42,7 @@ SESSION_NAME = "meshui"
 REFRESHED_S = 3600
 
 _urgent: ContextVar[bool] = ContextVar("urgent", default=False)
+_once: ContextVar[bool] = ContextVar("once", default=False)
 _lock = threading.Lock()
 _slow_until: dict[tuple[Account, str], float] = {}
 
@@ -79,6 +80,24 @@ def urgent() -> Iterator[None]:
         _urgent.reset(token)
 
 
+@contextmanager
+def once() -> Iterator[None]:
+    """Calls inside are sent once: a write that got no answer must not be sent again, unseen.
+
+    For what has no compare-and-set of its own, where a second copy may arrive after newer writes.
+    """
+    token = _once.set(True)
+    try:
+        yield
+    finally:
+        _once.reset(token)
+
+
+def longest_s() -> float:
+    """Seconds until a call made here and now has ended, sent once."""
+    return CONNECT_S + READ_S[_urgent.get()]
+
+
 def call(account: Account, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
     """One API call, ``operation`` in snake_case. Raises AwsError; see ``errors`` for the kinds."""
     try:
@@ -93,7 +112,9 @@ def _call(
 ) -> dict[str, Any]:
     _hold_back(account, service)
     try:
-        method = getattr(client(account, service, urgent=_urgent.get()), operation)
+        method = getattr(
+            client(account, service, urgent=_urgent.get(), once=_once.get()), operation
+        )
         answer: dict[str, Any] = method(**arguments)
     except KNOWN as error:
         raise _translated(error, account, service, operation) from error
@@ -115,10 +136,10 @@ def pages(
     return found
 
 
-def client(account: Account, service: str, *, urgent: bool = False) -> Any:
+def client(account: Account, service: str, *, urgent: bool = False, once: bool = False) -> Any:
     """The client of this process for a service; thread-safe to use, made under a lock."""
     with _lock:
-        return _client(account, service, urgent, endpoint())
+        return _client(account, service, urgent, once, endpoint())
 
 
 def endpoint() -> str:
@@ -135,12 +156,12 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=256)
-def _client(account: Account, service: str, urgent: bool, at: str) -> Any:
+def _client(account: Account, service: str, urgent: bool, once: bool, at: str) -> Any:
     try:
         made: Any = _session(account, at).client(
             service,
             endpoint_url=at or None,
-            config=_config(account, READ_S[urgent], at),
+            config=_config(account, READ_S[urgent], at, attempts=1 if once else ATTEMPTS),
         )
     except botocore_errors.UnknownServiceError as error:
         raise errors.AwsRefused(
@@ -151,10 +172,10 @@ def _client(account: Account, service: str, urgent: bool, at: str) -> Any:
     return made
 
 
-def _config(account: Account, read_s: float, at: str) -> Config:
+def _config(account: Account, read_s: float, at: str, *, attempts: int) -> Config:
     return Config(
         region_name=account.region,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=CONNECT_S,
         read_timeout=read_s,
         max_pool_connections=20,
@@ -181,7 +202,9 @@ def _assumed(core: CoreSession, account: Account, at: str) -> DeferredRefreshabl
 
     def fetch() -> dict[str, Any]:
         sts: Any = core.create_client(
-            "sts", endpoint_url=at or None, config=_config(account, READ_S[True], at)
+            "sts",
+            endpoint_url=at or None,
+            config=_config(account, READ_S[True], at, attempts=ATTEMPTS),
         )
         extra = {"ExternalId": account.external_id} if account.external_id else {}
         given = sts.assume_role(

@@ -147,6 +147,36 @@ def test_under_throttling_only_urgent_calls_go_out() -> None:
         aws.call(HERE, "sts", "get_caller_identity")
 
 
+def test_a_write_that_must_not_be_repeated_is_sent_once(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked: list[bool] = []
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    asked.append(bool(connection.recv(65536)))
+
+        thread = threading.Thread(target=hang_up, daemon=True)
+        thread.start()
+        settings.AWS_ENDPOINT_URL = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setattr(aws, "ATTEMPTS", 2)
+        aws.forget()
+        with aws.once(), pytest.raises(errors.AwsUnreachable):
+            aws.call(HERE, "ecs", "describe_clusters")
+        assert len(asked) == 1
+        with aws.urgent(), pytest.raises(errors.AwsUnreachable):
+            aws.call(HERE, "ecs", "describe_clusters")
+        assert len(asked) == 3
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
 def test_clients_and_sessions_are_made_once_also_by_many_threads() -> None:
     made: list[Any] = []
     threads = [
