@@ -49,10 +49,29 @@ XDS_PORT = env.number("MESHUI_XDS_PORT", 18000, 1, 65535)
 XDS_TLS_PORT = env.number("MESHUI_XDS_TLS_PORT", 18001, 1, 65535)
 BROKER_PORT = env.number("MESHUI_BROKER_PORT", 16379, 1, 65535)
 CONTROL_PLANE = env.text("MESHUI_CONTROL_PLANE", f"127.0.0.1:{XDS_PORT}")
+# For Envoys elsewhere: by TLS, and only with a certificate of ours.
+XDS_TLS_ADDRESS = env.text(
+    "MESHUI_XDS_TLS_ADDRESS", f"127.0.0.1:{XDS_TLS_PORT}" if AWS_FAKE else ""
+)
+if XDS_TLS_ADDRESS and not XDS_TLS_ADDRESS.rpartition(":")[2].isdigit():
+    env.MISTAKES.append("MESHUI_XDS_TLS_ADDRESS must be host:port.")
+XDS_NAMES = env.words("MESHUI_XDS_NAMES", "localhost,127.0.0.1")
+PKI_DIR = Path(env.text("MESHUI_PKI_DIR", str(STATE / "pki"))).absolute()
 SUPERVISOR_SOCKET = STATE / "supervisor.sock"
 ENVIRONMENT_NAME = env.text("MESHUI_ENVIRONMENT", "local")
 SAMPLE_KEEP = env.number("MESHUI_SAMPLE_KEEP", 2000, 100, 1_000_000)
 BUCKET_KEEP_S = env.number("MESHUI_BUCKET_KEEP_HOURS", 24, 1, 24 * 90) * 3600
+
+# --- builds of images; only the worker of the queue "build" ever opens this engine
+DOCKER_HOST = env.text("MESHUI_DOCKER_HOST", "")
+if DOCKER_HOST and not DOCKER_HOST.startswith(("unix:///", "tcp://127.0.0.1:", "tcp://[::1]:")):
+    env.MISTAKES.append("MESHUI_DOCKER_HOST must be unix:///… or tcp://127.0.0.1:<port>.")
+REGISTRY = env.text("MESHUI_REGISTRY", "")
+if "/" in REGISTRY:
+    env.MISTAKES.append("MESHUI_REGISTRY must be a host and port, as in 127.0.0.1:5000.")
+BUILD_BASE_IMAGE = env.text("MESHUI_BUILD_BASE_IMAGE", "")
+BUILD_SECONDS = env.number("MESHUI_BUILD_SECONDS", 1200, 10, 24 * 3600)
+BUILD_MEMORY_MB = env.number("MESHUI_BUILD_MEMORY_MB", 2048, 64, 1_000_000)
 
 # --- Django
 SECRET_KEY = env.secret_key(STATE)
@@ -175,6 +194,8 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 4
+# Builds run for minutes, and beside an engine: in a worker of their own.
+CELERY_TASK_ROUTES = {"rollouts.build": {"queue": "build"}}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(STATE / "beat-schedule")

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from rollouts import clock, provision, reconcile
+from rollouts import building, clock, provision, reconcile
 from rollouts.actions import Ask
 from rollouts.errors import ActionRefused, InvalidInput, MeshuiError
-from rollouts.models import Event, Rollout, Service, Stack, Version
+from rollouts.models import Build, Event, Rollout, Service, Stack, Version
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -31,7 +31,7 @@ def act(action: Callable[..., R], *args: Any, ask: Ask, **fields: Any) -> R:
     except (ActionRefused, InvalidInput) as error:
         _record_refusal(action, args, ask, error)
         raise
-    _tick(args)
+    _tick((result,) if isinstance(result, Build) else args)
     return result
 
 
@@ -57,7 +57,7 @@ def _record_refusal(
 def _service_of(subject: object) -> Service | None:
     if isinstance(subject, Service):
         return subject
-    return subject.service if isinstance(subject, Rollout | Version) else None
+    return subject.service if isinstance(subject, Rollout | Version | Build) else None
 
 
 def _tick(args: tuple[Any, ...]) -> None:
@@ -66,6 +66,8 @@ def _tick(args: tuple[Any, ...]) -> None:
     try:
         if isinstance(subject, Stack):
             provision.tick(subject.pk, clock.moment())
+        elif isinstance(subject, Build):
+            building.tick_wish(subject.pk, clock.moment())
         elif service is not None:
             reconcile.tick_wish(service.pk, clock.moment())
     except MeshuiError as error:

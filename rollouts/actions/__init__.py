@@ -5,6 +5,7 @@ ticks do. Raises NotAllowed, Stale, ActionRefused, InvalidInput; ``doors`` recor
 """
 
 from rollouts.actions.ask import Ask
+from rollouts.actions.builds import cancel_build, request_build
 from rollouts.actions.rollouts import (
     request_abort,
     request_deploy,
@@ -38,10 +39,12 @@ __all__ = [
     "add_mesh",
     "add_service",
     "add_version",
+    "cancel_build",
     "change_mesh",
     "change_service",
     "delete_mesh",
     "request_abort",
+    "request_build",
     "request_deploy",
     "request_deprovision",
     "request_destroy",

@@ -24,7 +24,7 @@ from django.views.decorators.http import require_safe
 from rollouts.errors import InvalidInput
 from rollouts.live.hub import Hub
 from rollouts.live.topics import key_of, parse_seen, parse_topics
-from rollouts.models import Rollout, Service, Stack
+from rollouts.models import Build, Rollout, Service, Stack
 
 MOST_STREAMS = 24  # of one person in one web process; a browser needs one
 CHECK_S = 10.0
@@ -112,4 +112,6 @@ def _exists(topic: str) -> bool:
         return Rollout.objects.filter(pk=int(key)).exists()
     if kind == "service":
         return Service.objects.filter(pk=int(key)).exists()
-    return kind == "services" or Stack.objects.filter(name=key).exists()
+    if kind == "build":
+        return Build.objects.filter(pk=int(key)).exists()
+    return kind == "services" or Stack.objects.filter(pk=int(key)).exists()

@@ -75,6 +75,7 @@ def processes() -> list[Process]:
     found += [
         Process("worker", _celery("worker", "-P", "threads", "-c", "4", "--without-gossip",
                                   "--without-mingle", "--without-heartbeat"), cwd=base),
+        *_build_worker(base),
         Process("beat", _celery("beat", "--max-interval", "1"), cwd=base),
         Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT),
         Process("sampler", _manage("sampler"), cwd=base),
@@ -88,6 +89,15 @@ def _fake_aws(base: str) -> Process:
     port = settings.AWS_FAKE_PORT
     argv = (sys.executable, "-m", "tests.fakeaws", "--port", str(port), "--run-tasks")
     return Process("fake-aws", argv, cwd=base, ready=port, ready_within_s=60)
+
+
+def _build_worker(base: str) -> list[Process]:
+    """Only where there is an engine: its socket is root on this machine, so nobody else opens it."""
+    if not settings.DOCKER_HOST:
+        return []
+    options = ("-Q", "build", "-n", "build@%h", "-P", "threads", "-c", "1", "--without-gossip")
+    argv = _celery("worker", *options, "--without-mingle", "--without-heartbeat")
+    return [Process("build", argv, cwd=base)]
 
 
 def _manage(command: str) -> tuple[str, ...]:
