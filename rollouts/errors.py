@@ -15,6 +15,7 @@
     │   └── RouterUnreachable       … because the control plane does not answer (retry)
     ├── ProvisionerError            a stack cannot be created or destroyed
     ├── BuildError                  an image cannot be built, pushed or found
+    ├── PkiError                    certificates cannot be issued or read
     ├── LockBusy                    somebody else writes the same thing now (retry)
     └── AwsError                    AWS said no, or nothing; ``code`` is its own word for it
         ├── AwsUnreachable          … nobody answers (retry; ``maybe_done``: look before writing)
@@ -103,6 +104,10 @@ class ProvisionerError(MeshuiError):
 
 class BuildError(MeshuiError):
     pass
+
+
+class PkiError(MeshuiError):
+    permanent = True
 
 
 class LockBusy(MeshuiError):
