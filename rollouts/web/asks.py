@@ -130,7 +130,8 @@ def _thing(about: dict[str, Any]) -> Rollout | Service | Stack | None:
     if "slug" in about:
         return Service.objects.filter(slug=about["slug"]).first()
     if "name" in about:
-        return Stack.objects.filter(name=about["name"]).first()
+        stacks = Stack.objects.select_related("mesh").filter(name=about["name"])
+        return stacks.filter(mesh__slug=about.get("mesh", "")).first()
     return None
 
 

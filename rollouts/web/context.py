@@ -22,6 +22,8 @@ def page(request: HttpRequest) -> dict[str, Any]:
     return {
         "environment_name": settings.ENVIRONMENT_NAME,
         "production": SimpleLazyObject(_production),
+        "aws_endpoint": settings.AWS_ENDPOINT_URL,
+        "aws_fake": settings.AWS_FAKE,
         "theme": _cookie(request, "theme", THEMES),
         "tz": _cookie(request, "tz", ZONES),
         "keys": _cookie(request, "keys", ("on", "off")),

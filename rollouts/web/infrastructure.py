@@ -1,33 +1,32 @@
-"""Infrastructure: meshes, their stacks, their proxies, and the parts of meshui.
+"""Infrastructure: meshes with their stacks and proxies, what to do next, and the parts of meshui.
 
-Views of ``web.urls``. They read rows, ask the provisioner for a preview, and pass wishes on
-through ``doors``; a worker creates and destroys.
+A view of ``web.urls``; it reads rows and changes nothing. Stacks have their own pages
+(``web.stacks``), adding and changing a mesh too (``web.meshes``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import median
-from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET
 
-from rollouts import actions, doors
-from rollouts.errors import InvalidInput, ProvisionerError
-from rollouts.models import Heartbeat, Mesh, Proxy, Service, Stack, StackEvent
-from rollouts.stacks.base import Change, provisioner
-from rollouts.web.asks import answers_refusals, ask, groups_with, new_request_id
+from rollouts.actions.stacks import STACKS
+from rollouts.models import Heartbeat, Mesh, Proxy, Service, Stack
+from rollouts.web.asks import groups_with
+from rollouts.web.notices import router_notice
 from rollouts.web.preview import duration
 
 PARTS = {"worker": "Worker", "sampler": "Sampler", "controlplane": "Control plane"}
 SILENT_AFTER_S = 5
-EVENTS_SHOWN = 500
-BUSY = ("creating", "deleting")
+PLATFORMS = {"local": "this machine", "ecs": "AWS, ECS on Fargate"}
+ROUTERS = {"envoy": "Envoy", "alb": "load balancer", "appmesh": "App Mesh"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,50 @@ class ProxyRow:
     services: Sequence[tuple[Service, int | None, bool]]
 
 
+@dataclass(frozen=True)
+class Next:
+    """What a person does next with a mesh: a sentence, and where (empty: wait)."""
+
+    text: str
+    url: str = ""
+    button: str = ""
+
+
+@dataclass(frozen=True)
+class MeshCard:
+    """One mesh as the page shows it."""
+
+    mesh: Mesh
+    stacks: Sequence[Stack]
+    proxies: Sequence[ProxyRow]
+    next: Next | None
+    notice: str
+
+    @property
+    def where(self) -> str:
+        platform = PLATFORMS.get(self.mesh.platform, self.mesh.platform)
+        region = self.mesh.settings.get("region", "")
+        router = ROUTERS.get(self.mesh.router, self.mesh.router)
+        return ", ".join(part for part in (platform, region, f"router: {router}") if part)
+
+    @property
+    def fake(self) -> bool:
+        return bool(self.on_aws and settings.AWS_FAKE)
+
+    @property
+    def on_aws(self) -> bool:
+        return self.mesh.platform in STACKS
+
+    @property
+    def has_proxies(self) -> bool:
+        """Only Envoy asks meshui for its configuration."""
+        return self.mesh.router not in ("alb", "appmesh")
+
+    @property
+    def deletable(self) -> bool:
+        return self.on_aws and all(stack.phase == "absent" for stack in self.stacks)
+
+
 def parts(now: datetime) -> list[Part]:
     """The parts that must answer, in fixed order."""
     beats = {beat.name: beat.at for beat in Heartbeat.objects.filter(name__in=PARTS)}
@@ -84,134 +127,65 @@ def proxy_rows(mesh: Mesh) -> list[ProxyRow]:
     return found
 
 
+def in_order(mesh: Mesh) -> list[Stack]:
+    """The stacks of a mesh, each after those that it needs."""
+    names = STACKS.get(mesh.platform, ())
+    place: Mapping[str, int] = {name: number for number, name in enumerate(names)}
+    stacks = list(mesh.stacks.all())
+    for stack in stacks:
+        stack.mesh = mesh  # saves a query for each link
+    return sorted(stacks, key=lambda stack: (place.get(stack.name, len(place)), stack.pk))
+
+
+def next_step(mesh: Mesh, stacks: Sequence[Stack]) -> Next | None:
+    """What to do next with a mesh; None when everything is there and served."""
+    for stack in stacks:
+        step = _next_of(stack)
+        if step is not None:
+            return step
+    services = list(mesh.services.all())
+    if not services:
+        url = f"{reverse('service-add')}?mesh={mesh.pk}"
+        return Next("add a service, with its first version.", url, "Add a service")
+    idle = next((s for s in services if s.stable_id is None and not s.weights), None)
+    if idle is None:
+        return None
+    return Next(f"deploy a version of {idle.slug}.", idle.get_absolute_url(), f"Open {idle.slug}")
+
+
+def _next_of(stack: Stack) -> Next | None:
+    url, name = stack.get_absolute_url(), stack.name
+    if stack.phase == "ready":
+        return None
+    if stack.phase == "failed":
+        return Next(f"see why {name} failed.", url, f"Open {name}")
+    if stack.phase == "proposed":
+        return Next(f"confirm the changes of {name}, or drop them.", url, f"Open {name}")
+    if stack.phase in Stack.WORKING:
+        return Next(f"wait: {name} is at work.", url, f"Watch {name}")
+    if stack.kind == "cloudformation":
+        return Next(f"work out the changes of {name}; nothing is made yet.", url, f"Open {name}")
+    return Next(f"create {name}.", url, f"Open {name}")
+
+
+def _card(mesh: Mesh) -> MeshCard:
+    stacks = in_order(mesh)
+    return MeshCard(
+        mesh, stacks, proxy_rows(mesh), next_step(mesh, stacks), router_notice(mesh.router)
+    )
+
+
 @require_GET
 def infrastructure(request: HttpRequest) -> HttpResponse:
     meshes = Mesh.objects.order_by("slug").prefetch_related("stacks", "services")
+    may = request.user.has_perm("rollouts.provision_mesh")
     context = {
-        "meshes": [(mesh, proxy_rows(mesh)) for mesh in meshes],
+        "cards": [_card(mesh) for mesh in meshes],
+        "on_aws": any(mesh.platform in STACKS for mesh in meshes),
         "parts": parts(timezone.now()),
+        "may": may,
+        "groups": groups_with("provision_mesh"),
     }
     part = request.headers.get("HX-Request") == "true"
     template = "rollouts/parts/stack_infra.html" if part else "rollouts/infrastructure.html"
     return render(request, template, context)
-
-
-@require_GET
-def stack(request: HttpRequest, mesh: str, name: str) -> HttpResponse:
-    found = _stack(mesh, name)
-    part = request.headers.get("HX-Request") == "true"
-    template = "rollouts/parts/stack_state.html" if part else "rollouts/stack.html"
-    return render(request, template, _context(request, found))
-
-
-def _stack(mesh: str, name: str) -> Stack:
-    return get_object_or_404(Stack.objects.select_related("mesh"), mesh__slug=mesh, name=name)
-
-
-def _context(request: HttpRequest, found: Stack) -> dict[str, Any]:
-    now = timezone.now()
-    problems = request.GET.get("show") == "problems"
-    spent = (now - found.requested_at).total_seconds() if found.requested_at else 0.0
-    usual = usual_s(found)
-    return {
-        "stack": found,
-        "pill": pill(found),
-        "events": events(found, problems=problems),
-        "problems": problems,
-        "busy": found.phase in BUSY,
-        "asked": found.requested_at and not _settled(found) and found.phase not in BUSY,
-        "outputs": [(key, value, _is_link(value)) for key, value in sorted(found.outputs.items())],
-        "usual": duration(usual) if usual else "",
-        "slow": bool(usual and found.phase in BUSY and spent > 2 * usual),
-        "topic": f"stack-{found.pk}",
-        "parts": [part for part in parts(now) if not part.ok],
-        "may": request.user.has_perm("rollouts.provision_mesh"),
-        "groups": groups_with("provision_mesh"),
-    }
-
-
-def _settled(found: Stack) -> bool:
-    """Is the fact what was wished, or has the machine given up?"""
-    wanted = "ready" if found.wanted == Stack.PRESENT else "absent"
-    return found.phase in (wanted, "failed")
-
-
-def pill(found: Stack) -> str:
-    """The state in words, with real counts: "Creating, 3 of 7 resources"."""
-    words = found.get_phase_display()
-    return f"{words}, {found.done} of {found.total} resources" if found.phase in BUSY else words
-
-
-def _is_link(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(("http://", "https://"))
-
-
-def events(found: Stack, *, problems: bool) -> list[StackEvent]:
-    """Newest first. A problem has FAILED in its status, whatever the provisioner."""
-    chosen = found.events.all()
-    if problems:
-        chosen = chosen.filter(status__icontains="fail")
-    return list(chosen[:EVENTS_SHOWN])
-
-
-def usual_s(found: Stack) -> float | None:
-    """Median seconds from request to ready of stacks of this kind; None: no history."""
-    spans = [
-        (ready - asked).total_seconds()
-        for asked, ready in Stack.objects.filter(kind=found.kind, ready_at__isnull=False)
-        .exclude(pk=found.pk)
-        .values_list("requested_at", "ready_at")
-        if asked and ready and ready >= asked
-    ]
-    return median(spans) if spans else None
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@answers_refusals
-def stack_create(request: HttpRequest, mesh: str, name: str) -> HttpResponse:
-    """GET shows what would be created, POST asks for it."""
-    found = _stack(mesh, name)
-    if request.method == "POST":
-        doors.act(actions.request_provision, found, ask=ask(request, timezone.now()))
-        return redirect(found)
-    changes, problem = preview(found)
-    context = {"verb": "create", "changes": changes, "problem": problem}
-    return _confirm(request, found, context)
-
-
-def preview(found: Stack) -> tuple[Sequence[Change], str]:
-    """The changes, or none and the sentence why they cannot be known."""
-    try:
-        return provisioner(found.kind).preview(found), ""
-    except ProvisionerError as error:
-        return (), str(error)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@answers_refusals
-def stack_delete(request: HttpRequest, mesh: str, name: str) -> HttpResponse:
-    """GET says what is lost, POST with the typed name asks for it."""
-    found = _stack(mesh, name)
-    context: dict[str, Any] = {"verb": "delete", "services": found.mesh.services.all()}
-    if request.method == "POST":
-        typed = request.POST.get("typed_name", "")[:200]
-        try:
-            asked = ask(request, timezone.now())
-            doors.act(actions.request_deprovision, found, typed_name=typed, ask=asked)
-            return redirect(found)
-        except InvalidInput as error:
-            context["wrong"] = str(error)
-    return _confirm(request, found, context, status=422 if "wrong" in context else 200)
-
-
-def _confirm(
-    request: HttpRequest, found: Stack, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
-    context |= {
-        "stack": found,
-        "pill": pill(found),
-        "request_id": new_request_id(),
-        "may": request.user.has_perm("rollouts.provision_mesh"),
-        "groups": groups_with("provision_mesh"),
-    }
-    return render(request, "rollouts/confirm_stack.html", context, status=status)

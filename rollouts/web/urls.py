@@ -7,10 +7,12 @@ from rollouts.web import (
     deploy,
     history,
     infrastructure,
+    meshes,
     pages,
     rollout,
     services,
     session,
+    stacks,
     stream,
 )
 
@@ -39,17 +41,17 @@ urlpatterns = [
     path("rollouts/<int:pk>/<slug:verb>/", rollout.act, name="rollout-act"),
     path("events/", stream.events, name="events"),
     path("infrastructure/", infrastructure.infrastructure, name="infrastructure"),
-    path("infrastructure/<slug:mesh>/<slug:name>/", infrastructure.stack, name="stack"),
+    path("infrastructure/add/", meshes.add, name="mesh-add"),
+    path("infrastructure/<slug:mesh>/edit/", meshes.edit, name="mesh-edit"),
+    path("infrastructure/<slug:mesh>/delete/", meshes.delete, name="mesh-delete"),
+    path("infrastructure/<slug:mesh>/<slug:name>/", stacks.stack, name="stack"),
     path(
-        "infrastructure/<slug:mesh>/<slug:name>/create/",
-        infrastructure.stack_create,
-        name="stack-create",
+        "infrastructure/<slug:mesh>/<slug:name>/create/", stacks.stack_create, name="stack-create"
     ),
     path(
-        "infrastructure/<slug:mesh>/<slug:name>/delete/",
-        infrastructure.stack_delete,
-        name="stack-delete",
+        "infrastructure/<slug:mesh>/<slug:name>/delete/", stacks.stack_delete, name="stack-delete"
     ),
+    path("infrastructure/<slug:mesh>/<slug:name>/<slug:verb>/", stacks.stack_act, name="stack-act"),
     path("audit/", history.audit, name="audit"),
     path("account/", session.account, name="account"),
     path("login/", session.SignIn.as_view(), name="login"),
