@@ -25,7 +25,7 @@ KEPT = 50_000
 
 @dataclass
 class Call:
-    """One call of AWS. ``outcome`` is "ok" or an error's code; ``at`` is seconds since the epoch."""
+    """One call of AWS. ``outcome``: "ok" or an error's code; ``at``: seconds since the epoch."""
 
     service: str
     operation: str

@@ -42,23 +42,31 @@ def aws(aws_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     fake.reset()
 
 
-@pytest.fixture
-def client(aws: Fake) -> Callable[..., Any]:
-    """``client("ecs")``: a boto3 client of the fake. One attempt, short time-outs."""
+@pytest.fixture(scope="session")
+def client_of(aws_server: Server) -> Callable[[str], Any]:
+    """Clients are slow to make and forget nothing of a test."""
+    session = boto3.session.Session("fake", "fake", region_name=REGION)
     made: dict[str, Any] = {}
 
     def of(service: str) -> Any:
         if service not in made:
-            made[service] = boto3.session.Session().client(
+            config = Config(
+                inject_host_prefix=False,
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                connect_timeout=2,
+                read_timeout=5,
+            )
+            made[service] = session.client(
                 service,  # type: ignore[call-overload]
-                endpoint_url=aws.url,
-                config=Config(
-                    inject_host_prefix=False,
-                    retries={"total_max_attempts": 1, "mode": "standard"},
-                    connect_timeout=2,
-                    read_timeout=5,
-                ),
+                endpoint_url=aws_server.url,
+                config=config,
             )
         return made[service]
 
     return of
+
+
+@pytest.fixture
+def client(aws: Fake, client_of: Callable[[str], Any]) -> Callable[[str], Any]:
+    """``client("ecs")``: a boto3 client of the fake. One attempt, short time-outs."""
+    return client_of

@@ -89,6 +89,7 @@ class Application:
         return _send(start, *inject.refusal(call, rule.error))
 
     def _answered(self, call: calls.Call, environ: Environ) -> tuple[int, dict[str, str], bytes]:
+        call.outcome = "InternalFailure"  # what werkzeug makes of an exception of ours or moto's
         with world.LOCK:
             world.tick()
             chunks, status, headers = run_wsgi_app(self.moto, environ, buffered=True)

@@ -38,6 +38,11 @@ def read_speeds(*, task: float, stack: float) -> None:
     speeds.stack = float(os.environ.get("MESHUI_FAKE_STACK_SECONDS", stack))
 
 
+def now() -> float:
+    """The clock of life cycles, in monotonic seconds."""
+    return time.monotonic()
+
+
 def on_tick(call: Callable[[float], None]) -> None:
     """Have ``call(now)`` called, under the lock, before each AWS call. ``now`` is monotonic."""
     if call not in _ticks:
@@ -53,9 +58,9 @@ def on_reset(call: Callable[[], None]) -> None:
 def tick() -> None:
     """Let time pass for everything that lives by time."""
     with LOCK:
-        now = time.monotonic()
+        at = now()
         for call in _ticks:
-            call(now)
+            call(at)
 
 
 def reset() -> None:
