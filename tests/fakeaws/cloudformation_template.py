@@ -7,6 +7,7 @@ of a resource give, it asks its caller.
 from __future__ import annotations
 
 import base64
+import functools
 import ipaddress
 import json
 import re
@@ -54,8 +55,9 @@ def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]
 _Loader.add_multi_constructor("!", _short_form)
 
 
+@functools.lru_cache(maxsize=64)
 def parse(body: str) -> dict[str, Any]:
-    """The template as a mapping. Raises TemplateWrong."""
+    """The template as a mapping, which nobody may change. Raises TemplateWrong."""
     try:
         parsed = yaml.load(body, Loader=_Loader)
     except yaml.YAMLError as error:
