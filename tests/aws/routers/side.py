@@ -1,0 +1,142 @@
+"""AWS as an outsider sees it: weights and targets read and written by bare boto3, and the log."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rollouts.models import Service
+from tests.aws.routers import lay
+from tests.fakeaws.control import Fake
+
+Client = Callable[[str], Any]
+WRITES = {"UpdateRoute", "ModifyRule"}
+
+
+class Side:
+    """Weights by version label; ``spare`` is what the stacks made for no version."""
+
+    read_call: str
+    write_call: str
+    service_name: str
+
+    def __init__(self, client: Client, fake: Fake, service: Service) -> None:
+        self.client, self.fake, self.service = client, fake, service
+
+    def _label(self, name: str) -> str:
+        found = re.search(r"(?:--|-v)([0-9]+)$", name)
+        labels = dict(self.service.versions.values_list("pk", "label"))
+        return labels[int(found[1])] if found else "spare"
+
+    def name(self, label: str) -> str:
+        raise NotImplementedError
+
+    def weights(self) -> dict[str, int]:
+        """What the route or rule says, by label."""
+        raise NotImplementedError
+
+    def put(self, weights: Mapping[str, int]) -> None:
+        """An outsider writes other weights."""
+        raise NotImplementedError
+
+    def targets(self) -> set[str]:
+        """Labels of the versions that have a node or a group; ``spare`` is one too."""
+        raise NotImplementedError
+
+    def calls(self) -> list[str]:
+        """Operations of this service, oldest first, without what the outsider asks."""
+        found = [c["operation"] for c in self.fake.calls() if c["service"] == self.service_name]
+        self.fake.calls_reset()
+        return found
+
+    def written(self) -> list[dict[str, int]]:
+        """Every weights that were written and took effect, by target name, oldest first."""
+        return [
+            self.weights_in(call["request"])
+            for call in self.fake.calls()
+            if call["operation"] in WRITES
+            and (call["outcome"] == "ok" or (call["injected"] and call["took_effect"]))
+        ]
+
+    def weights_in(self, request: Mapping[str, Any]) -> dict[str, int]:
+        raise NotImplementedError
+
+
+class AppMeshSide(Side):
+    read_call, write_call, service_name = "DescribeRoute", "UpdateRoute", "appmesh"
+
+    def name(self, label: str) -> str:
+        return self.service.versions.get(label=label).target
+
+    def spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = self.client("appmesh").describe_route(**lay.ROUTE)["route"]["spec"]
+        return spec
+
+    def weights(self) -> dict[str, int]:
+        targets = self.spec()["grpcRoute"]["action"]["weightedTargets"]
+        return {self._label(t["virtualNode"]): t["weight"] for t in targets}
+
+    def put(self, weights: Mapping[str, int]) -> None:
+        spec = self.spec()
+        spec["grpcRoute"]["action"]["weightedTargets"] = [
+            {"virtualNode": self.name(label), "weight": weight} for label, weight in weights.items()
+        ]
+        self.client("appmesh").update_route(**lay.ROUTE, spec=spec)
+
+    def targets(self) -> set[str]:
+        nodes = self.client("appmesh").list_virtual_nodes(meshName="shop")["virtualNodes"]
+        return {self._label(node["virtualNodeName"]) for node in nodes}
+
+    def weights_in(self, request: Mapping[str, Any]) -> dict[str, int]:
+        targets = request["spec"]["grpcRoute"]["action"]["weightedTargets"]
+        return {t["virtualNode"]: t["weight"] for t in targets}
+
+
+class AlbSide(Side):
+    read_call, write_call, service_name = "DescribeRules", "ModifyRule", "elbv2"
+
+    def name(self, label: str) -> str:
+        return f"shop-v{self.service.versions.get(label=label).pk}"
+
+    def rule(self) -> dict[str, Any]:
+        outputs = self.service.mesh.stacks.get().outputs
+        arn = outputs["EchoServerListenerRule"]
+        rule: dict[str, Any] = self.client("elbv2").describe_rules(RuleArns=[arn])["Rules"][0]
+        return rule
+
+    def weights(self) -> dict[str, int]:
+        groups = self.rule()["Actions"][0]["ForwardConfig"]["TargetGroups"]
+        return {self._label(g["TargetGroupArn"].split("/")[1]): g["Weight"] for g in groups}
+
+    def put(self, weights: Mapping[str, int]) -> None:
+        api = self.client("elbv2")
+        names = {self.name(label): weight for label, weight in weights.items()}
+        found = api.describe_target_groups(Names=list(names))["TargetGroups"]
+        groups = [
+            {"TargetGroupArn": g["TargetGroupArn"], "Weight": names[g["TargetGroupName"]]}
+            for g in found
+        ]
+        api.modify_rule(
+            RuleArn=self.rule()["RuleArn"],
+            Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}],
+        )
+
+    def targets(self) -> set[str]:
+        groups = self.client("elbv2").describe_target_groups()["TargetGroups"]
+        return {self._label(group["TargetGroupName"]) for group in groups}
+
+    def weights_in(self, request: Mapping[str, Any]) -> dict[str, int]:
+        found: dict[str, dict[str, str]] = {}
+        for key, value in request.items():
+            if match := re.search(r"TargetGroups\.member\.(\d+)\.(TargetGroupArn|Weight)$", key):
+                found.setdefault(match[1], {})[match[2]] = value
+        return {g["TargetGroupArn"].split("/")[1]: int(g["Weight"]) for g in found.values()}
+
+
+SIDES: dict[str, type[Side]] = {"appmesh": AppMeshSide, "alb": AlbSide}
+
+
+def told(history: list[dict[str, int]]) -> str:
+    return json.dumps(history)
