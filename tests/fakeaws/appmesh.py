@@ -215,7 +215,9 @@ class Documents:
         users: list[Document] = []
         if sort is NODE:
             users += [r for r in self.inside(ROUTE, key[:1]) if key[1] in _targets(r.spec)]
-            users += [s for s in self.inside(SERVICE, key[:1]) if _provider(s.spec) == (NODE, key[1])]
+            users += [
+                s for s in self.inside(SERVICE, key[:1]) if _provider(s.spec) == (NODE, key[1])
+            ]
         if sort is ROUTER:
             users += self.inside(ROUTE, key)
             users += [

@@ -109,7 +109,11 @@ class _Request:
     def mode(self) -> str:
         """What to do when the work fails."""
         nothing = self.flag("DisableRollback")
-        return "DO_NOTHING" if nothing else self.get("OnStackFailure", self.get("OnFailure", "ROLLBACK"))
+        return (
+            "DO_NOTHING"
+            if nothing
+            else self.get("OnStackFailure", self.get("OnFailure", "ROLLBACK"))
+        )
 
 
 def _verb(function: Verb) -> Verb:
@@ -149,8 +153,12 @@ def create_change_set(request: _Request) -> dict[str, Any]:
     if kind == "UPDATE" and was is None:
         raise invalid(f"Stack [{name}] does not exist")
     change_set = request.account.make_change_set(
-        request.get("ChangeSetName"), name, kind, request.wish(was),
-        description=request.get("Description"), on_failure=request.mode(),
+        request.get("ChangeSetName"),
+        name,
+        kind,
+        request.wish(was),
+        description=request.get("Description"),
+        on_failure=request.mode(),
         capabilities=request.get("Capabilities", []),
     )
     return {"Id": change_set.arn, "StackId": change_set.stack.stack_id}
@@ -197,8 +205,11 @@ def execute_change_set(request: _Request) -> dict[str, Any]:
 @_verb
 def create_stack(request: _Request) -> dict[str, Any]:
     stack = request.account.create(
-        request.get("StackName"), request.wish(None), request.mode(),
-        request.get("ClientRequestToken"), request.get("Capabilities", []),
+        request.get("StackName"),
+        request.wish(None),
+        request.mode(),
+        request.get("ClientRequestToken"),
+        request.get("Capabilities", []),
     )
     stack.protected = request.flag("EnableTerminationProtection")
     return {"StackId": stack.stack_id}
@@ -208,7 +219,10 @@ def create_stack(request: _Request) -> dict[str, Any]:
 def update_stack(request: _Request) -> dict[str, Any]:
     stack = request.stack
     request.account.update(
-        stack, request.wish(stack), request.mode(), request.get("ClientRequestToken"),
+        stack,
+        request.wish(stack),
+        request.mode(),
+        request.get("ClientRequestToken"),
         request.get("Capabilities", []),
     )
     return {"StackId": stack.stack_id}
@@ -217,7 +231,8 @@ def update_stack(request: _Request) -> dict[str, Any]:
 @_verb
 def delete_stack(request: _Request) -> None:
     request.account.delete(
-        request.get("StackName"), request.get("RetainResources", []),
+        request.get("StackName"),
+        request.get("RetainResources", []),
         request.get("ClientRequestToken"),
     )
 
@@ -343,9 +358,7 @@ def describe_stack_resources(request: _Request) -> dict[str, Any]:
     stack, wanted = request.stack, request.get("LogicalResourceId")
     return {
         "StackResources": [
-            _resource(stack, one)
-            for name, one in stack.resources.items()
-            if wanted in (None, name)
+            _resource(stack, one) for name, one in stack.resources.items() if wanted in (None, name)
         ]
     }
 
@@ -353,9 +366,7 @@ def describe_stack_resources(request: _Request) -> dict[str, Any]:
 @_verb
 def list_stack_resources(request: _Request) -> dict[str, Any]:
     stack = request.stack
-    return {
-        "StackResourceSummaries": [_resource(stack, one) for one in stack.resources.values()]
-    }
+    return {"StackResourceSummaries": [_resource(stack, one) for one in stack.resources.values()]}
 
 
 def _one_resource(request: _Request) -> Resource:

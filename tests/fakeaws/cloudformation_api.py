@@ -20,7 +20,10 @@ from tests.fakeaws.drift import Detection
 from tests.fakeaws.stack_events import Clockwork, Steps, seconds_per_step
 
 READY_FOR_UPDATE = (
-    "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE",
+    "CREATE_COMPLETE",
+    "UPDATE_COMPLETE",
+    "UPDATE_ROLLBACK_COMPLETE",
+    "IMPORT_COMPLETE",
     "UPDATE_FAILED",
 )
 _NAMES = ("RoleName", "GroupName", "InstanceProfileName", "ManagedPolicyName", "UserName")
@@ -128,8 +131,16 @@ class Account:
             stack.say("REVIEW_IN_PROGRESS", "User Initiated")
             self.stacks.append(stack)
         change_set = ChangeSet(
-            name, stack, wish, kind, time.time() + seconds_per_step(), changes, description,
-            on_failure, capabilities, kind == "UPDATE" and not differs(stack, wish, changes),
+            name,
+            stack,
+            wish,
+            kind,
+            time.time() + seconds_per_step(),
+            changes,
+            description,
+            on_failure,
+            capabilities,
+            kind == "UPDATE" and not differs(stack, wish, changes),
         )
         self.change_sets.append(change_set)
         return change_set
@@ -159,14 +170,16 @@ class Account:
     # --- stacks
 
     def begin(self, stack: Stack, steps: Steps, token: str | None) -> None:
-        """Start work on a stack, and do what is due at once. Raises ValidationError if it is busy."""
+        """Start work, and do what is due at once. Raises ValidationError if the stack is busy."""
         if stack.busy:
             raise _wrong_state(stack, "updated")
         stack.token = token
         stack.work = Clockwork(steps, pace=seconds_per_step())
         stack.work.advance(time.time())
 
-    def create(self, name: str, wish: Wish, mode: str, token: str | None, capabilities: list[str]) -> Stack:
+    def create(
+        self, name: str, wish: Wish, mode: str, token: str | None, capabilities: list[str]
+    ) -> Stack:
         """Make a stack without a change set."""
         if self.named(name) is not None:
             raise error("AlreadyExistsException", f"Stack [{name}] already exists")
@@ -180,7 +193,9 @@ class Account:
         self.begin(stack, work.create(stack, wish, self.exports, mode), token)
         return stack
 
-    def update(self, stack: Stack, wish: Wish, mode: str, token: str | None, capabilities: list[str]) -> None:
+    def update(
+        self, stack: Stack, wish: Wish, mode: str, token: str | None, capabilities: list[str]
+    ) -> None:
         """Change a stack without a change set."""
         if stack.status not in READY_FOR_UPDATE:
             raise _wrong_state(stack, "updated")
@@ -229,9 +244,7 @@ class Account:
     def cancel(self, stack: Stack) -> None:
         """Stop an update and roll it back."""
         if stack.status != "UPDATE_IN_PROGRESS":
-            raise invalid(
-                "CancelUpdateStack cannot be called from current stack status"
-            )
+            raise invalid("CancelUpdateStack cannot be called from current stack status")
         stack.cancelled = True
 
 
@@ -246,9 +259,7 @@ def _check_capabilities(wish: Wish, given: list[str]) -> None:
         raise invalid(str(wrong)) from wrong
     ok = not needed or needed[0] in given or "CAPABILITY_NAMED_IAM" in given
     if not ok:
-        raise error(
-            "InsufficientCapabilitiesException", f"Requires capabilities : [{needed[0]}]"
-        )
+        raise error("InsufficientCapabilitiesException", f"Requires capabilities : [{needed[0]}]")
 
 
 def needed_capabilities(parsed: Mapping[str, Any]) -> list[str]:

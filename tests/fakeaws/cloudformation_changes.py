@@ -160,8 +160,9 @@ class Preview:
         if sure or perhaps:
             self._renewed.add(name)
         details = [self._detail(k, raw, props, k in fixed) for k in changed]
-        return _resource_change("Modify", old, Replacement=replacement, Details=details,
-                                Scope=["Properties"])
+        return _resource_change(
+            "Modify", old, Replacement=replacement, Details=details, Scope=["Properties"]
+        )
 
     def _detail(
         self, name: str, raw: Mapping[str, Any], props: Mapping[str, Any], fixed: bool

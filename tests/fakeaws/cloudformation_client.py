@@ -64,6 +64,10 @@ def _answer(account: str, request: AWSPreparedRequest) -> AWSResponse:
     return AWSResponse(request.url, status, headers, _Body(raw))  # type: ignore[arg-type]
 
 
+def _answered(account: str, request: AWSPreparedRequest, **_ignored: Any) -> AWSResponse:
+    return _answer(account, request)
+
+
 @functools.lru_cache(maxsize=256)
 def _client(service: str, account: str, region: str) -> Any:
     session = botocore.session.Session()
@@ -75,9 +79,8 @@ def _client(service: str, account: str, region: str) -> Any:
         endpoint_url=_endpoint(service, region),
         config=Config(retries={"total_max_attempts": 1}, inject_host_prefix=False),
     )
-    client.meta.events.register_first(
-        "before-send.*", lambda request, **_ignored: _answer(account, request)
-    )
+    answer: Any = functools.partial(_answered, account)
+    client.meta.events.register_first("before-send.*", answer)
     return client
 
 
@@ -131,6 +134,7 @@ def is_missing(refused: Refused) -> bool:
 def _sentence(error: ClientError) -> str:
     said, request = error.response["Error"], error.response["ResponseMetadata"]
     status = request.get("HTTPStatusCode", 400)
-    return f"{said.get('Message', '')} (Service: {error.operation_name}, Status Code: {status}, " + (
-        f"Error Code: {said['Code']})"
+    return (
+        f"{said.get('Message', '')} (Service: {error.operation_name}, Status Code: {status}, "
+        + (f"Error Code: {said['Code']})")
     )

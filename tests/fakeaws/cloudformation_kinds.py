@@ -70,6 +70,14 @@ class Kind:
         """Remove it; fine if it is gone already. Raises Refused."""
         raise NotImplementedError
 
+    def settled(self, call: Calls, made: Made, props: Props) -> bool:
+        """False while a made or changed thing is still on its way. Raises Refused if it failed."""
+        return True
+
+    def drained(self, call: Calls, made: Made, props: Props) -> bool:
+        """False while something is left of a removed thing."""
+        return True
+
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         """What of it can be changed from outside, as the template spells it; None if it is gone."""
         return {}

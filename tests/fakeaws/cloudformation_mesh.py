@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.fakeaws import world
 from tests.fakeaws.cloudformation_client import Calls, Refused, is_missing
 from tests.fakeaws.cloudformation_kinds import Kind, Made, Place, Props, looked, only, without
 
@@ -88,8 +89,12 @@ class _Namespace(Kind):
     make = ""
 
     def create(self, call: Calls, place: Place, props: Props) -> Made:
-        found = call("servicediscovery", self.make, **without(props, "Tags"),
-                     Tags=place.tagged(props.get("Tags")))
+        found = call(
+            "servicediscovery",
+            self.make,
+            **without(props, "Tags"),
+            Tags=place.tagged(props.get("Tags")),
+        )
         namespace = _result(call, found["OperationId"])["NAMESPACE"]
         seen = call("servicediscovery", "get_namespace", Id=namespace)["Namespace"]
         zone = seen.get("Properties", {}).get("DnsProperties", {}).get("HostedZoneId", "")
@@ -130,8 +135,9 @@ class Registry(Kind):
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         asked = without(props, "Tags")
         asked.setdefault("Name", place.name(64))
-        found = call("servicediscovery", "create_service", **asked,
-                     Tags=place.tagged(props.get("Tags")))["Service"]
+        found = call(
+            "servicediscovery", "create_service", **asked, Tags=place.tagged(props.get("Tags"))
+        )["Service"]
         return Made(found["Id"], {"Id": found["Id"], "Arn": found["Arn"], "Name": found["Name"]})
 
     def update(self, call: Calls, place: Place, made: Made, old: Props, new: Props) -> Made:
@@ -143,9 +149,20 @@ class Registry(Kind):
 
     def delete(self, call: Calls, made: Made, props: Props) -> None:
         held = looked(call, "servicediscovery", "list_instances", ServiceId=made.physical)
-        if held and held["Instances"]:
-            raise Refused("Service contains registered instances; delete the instances before "
-                          "deleting the service")
+        instances = held["Instances"] if held else []
+        if instances and world.speeds.stack == 0:  # nobody waits for tasks to leave
+            for one in instances:
+                call.gone(
+                    "servicediscovery",
+                    "deregister_instance",
+                    ServiceId=made.physical,
+                    InstanceId=one["Id"],
+                )
+        elif instances:
+            raise Refused(
+                "Service contains registered instances; delete the instances before "
+                "deleting the service"
+            )
         call.gone("servicediscovery", "delete_service", Id=made.physical)
 
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
@@ -163,16 +180,20 @@ class LoadBalancer(Kind):
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         asked = without(props, "Tags", "LoadBalancerAttributes")
         asked.setdefault("Name", place.name(32))
-        found = call("elbv2", "create_load_balancer", **asked,
-                     Tags=place.tagged(props.get("Tags")) or None)["LoadBalancers"][0]
+        found = call(
+            "elbv2", "create_load_balancer", **asked, Tags=place.tagged(props.get("Tags")) or None
+        )["LoadBalancers"][0]
         arn = found["LoadBalancerArn"]
-        return Made(arn, {
-            "LoadBalancerArn": arn,
-            "DNSName": found["DNSName"],
-            "CanonicalHostedZoneID": found.get("CanonicalHostedZoneId", ""),
-            "LoadBalancerName": found["LoadBalancerName"],
-            "LoadBalancerFullName": arn.split("loadbalancer/", 1)[1],
-        })
+        return Made(
+            arn,
+            {
+                "LoadBalancerArn": arn,
+                "DNSName": found["DNSName"],
+                "CanonicalHostedZoneID": found.get("CanonicalHostedZoneId", ""),
+                "LoadBalancerName": found["LoadBalancerName"],
+                "LoadBalancerFullName": arn.split("loadbalancer/", 1)[1],
+            },
+        )
 
     def complete(self, call: Calls, place: Place, made: Made, props: Props) -> None:
         self._set(call, made.physical, props)
@@ -198,7 +219,11 @@ class LoadBalancer(Kind):
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         arns = [made.physical]
         found = looked(call, "elbv2", "describe_load_balancers", LoadBalancerArns=arns)
-        return {"SecurityGroups": found["LoadBalancers"][0].get("SecurityGroups", [])} if found else None
+        return (
+            {"SecurityGroups": found["LoadBalancers"][0].get("SecurityGroups", [])}
+            if found
+            else None
+        )
 
 
 class Listener(Kind):
@@ -252,22 +277,32 @@ class ListenerRule(Kind):
 class TargetGroup(Kind):
     type = "AWS::ElasticLoadBalancingV2::TargetGroup"
     modifiable = (
-        "HealthCheckProtocol", "HealthCheckPort", "HealthCheckPath", "HealthCheckEnabled",
-        "HealthCheckIntervalSeconds", "HealthCheckTimeoutSeconds", "HealthyThresholdCount",
-        "UnhealthyThresholdCount", "Matcher",
+        "HealthCheckProtocol",
+        "HealthCheckPort",
+        "HealthCheckPath",
+        "HealthCheckEnabled",
+        "HealthCheckIntervalSeconds",
+        "HealthCheckTimeoutSeconds",
+        "HealthyThresholdCount",
+        "UnhealthyThresholdCount",
+        "Matcher",
     )
 
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         asked = without(props, "Tags", "TargetGroupAttributes", "Targets")
         asked.setdefault("Name", place.name(32))
-        found = call("elbv2", "create_target_group", **asked,
-                     Tags=place.tagged(props.get("Tags")) or None)["TargetGroups"][0]
+        found = call(
+            "elbv2", "create_target_group", **asked, Tags=place.tagged(props.get("Tags")) or None
+        )["TargetGroups"][0]
         arn = found["TargetGroupArn"]
-        return Made(arn, {
-            "TargetGroupArn": arn,
-            "TargetGroupName": found["TargetGroupName"],
-            "TargetGroupFullName": "targetgroup/" + arn.split("targetgroup/", 1)[1],
-        })
+        return Made(
+            arn,
+            {
+                "TargetGroupArn": arn,
+                "TargetGroupName": found["TargetGroupName"],
+                "TargetGroupFullName": "targetgroup/" + arn.split("targetgroup/", 1)[1],
+            },
+        )
 
     def complete(self, call: Calls, place: Place, made: Made, props: Props) -> None:
         self._set(call, made.physical, props)
@@ -295,6 +330,16 @@ class TargetGroup(Kind):
 
 
 KINDS: list[type[Kind]] = [
-    Mesh, VirtualNode, VirtualRouter, Route, VirtualService, PrivateNamespace, HttpNamespace,
-    Registry, LoadBalancer, Listener, ListenerRule, TargetGroup,
+    Mesh,
+    VirtualNode,
+    VirtualRouter,
+    Route,
+    VirtualService,
+    PrivateNamespace,
+    HttpNamespace,
+    Registry,
+    LoadBalancer,
+    Listener,
+    ListenerRule,
+    TargetGroup,
 ]

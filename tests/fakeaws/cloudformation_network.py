@@ -69,7 +69,9 @@ class Vpc(_Ec2):
         made = super().create(call, place, without(props, *self.switches))
         named = {"Name": "vpc-id", "Values": [made.physical]}
         groups = call("ec2", "describe_security_groups", Filters=[named])["SecurityGroups"]
-        return Made(made.physical, {**made.attributes, "DefaultSecurityGroup": groups[0]["GroupId"]})
+        return Made(
+            made.physical, {**made.attributes, "DefaultSecurityGroup": groups[0]["GroupId"]}
+        )
 
     def complete(self, call: Calls, place: Place, made: Made, props: Props) -> None:
         self._switch(call, made.physical, props)
@@ -127,7 +129,9 @@ class GatewayAttachment(Kind):
 
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         found = looked(
-            call, "ec2", "describe_internet_gateways",
+            call,
+            "ec2",
+            "describe_internet_gateways",
             InternetGatewayIds=[props["InternetGatewayId"]],
         )
         attached = found["InternetGateways"][0]["Attachments"] if found else []
@@ -151,7 +155,9 @@ class Address(Kind):
 
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         wanted = [made.attributes["AllocationId"]]
-        return None if looked(call, "ec2", "describe_addresses", AllocationIds=wanted) is None else {}
+        return (
+            None if looked(call, "ec2", "describe_addresses", AllocationIds=wanted) is None else {}
+        )
 
 
 class NatGateway(_Ec2):
@@ -243,11 +249,16 @@ class SecurityGroup(Kind):
 
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         if not _DESCRIPTION.fullmatch(props["GroupDescription"]):
-            raise Refused("Value for parameter GroupDescription is invalid. Character sets beyond "
-                          "ASCII are not supported.")
+            raise Refused(
+                "Value for parameter GroupDescription is invalid. Character sets beyond "
+                "ASCII are not supported."
+            )
         found = call(
-            "ec2", "create_security_group", GroupName=props.get("GroupName") or place.name(),
-            Description=props["GroupDescription"], VpcId=props.get("VpcId"),
+            "ec2",
+            "create_security_group",
+            GroupName=props.get("GroupName") or place.name(),
+            Description=props["GroupDescription"],
+            VpcId=props.get("VpcId"),
         )
         group = found["GroupId"]
         _tag(call, place, group, props)
@@ -258,9 +269,7 @@ class SecurityGroup(Kind):
         self._move(call, group, "ingress", [], props.get("SecurityGroupIngress", []))
         self._move(call, group, "egress", [_ALL_OUT], out)
 
-    def _move(
-        self, call: Calls, group: str, way: str, old: list[Props], new: list[Props]
-    ) -> None:
+    def _move(self, call: Calls, group: str, way: str, old: list[Props], new: list[Props]) -> None:
         for rule in old:
             if rule not in new:
                 asked = [permission(without(rule, "Description"))]
@@ -314,7 +323,9 @@ class _GroupRule(Kind):
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         asked = [permission(without(props, "GroupId"))]
         found = call(
-            "ec2", f"authorize_security_group_{self.way}", GroupId=props["GroupId"],
+            "ec2",
+            f"authorize_security_group_{self.way}",
+            GroupId=props["GroupId"],
             IpPermissions=asked,
         )
         rules = found["SecurityGroupRules"]
@@ -323,7 +334,9 @@ class _GroupRule(Kind):
     def delete(self, call: Calls, made: Made, props: Props) -> None:
         asked = [permission(without(props, "GroupId", "Description"))]
         call.gone(
-            "ec2", f"revoke_security_group_{self.way}", GroupId=props["GroupId"],
+            "ec2",
+            f"revoke_security_group_{self.way}",
+            GroupId=props["GroupId"],
             IpPermissions=asked,
         )
 
@@ -372,7 +385,11 @@ class Instance(Kind):
         ]
         profile = props.get("IamInstanceProfile")
         found = call(
-            "ec2", "run_instances", MinCount=1, MaxCount=1, **asked,
+            "ec2",
+            "run_instances",
+            MinCount=1,
+            MaxCount=1,
+            **asked,
             NetworkInterfaces=faces or None,
             MetadataOptions=props.get("MetadataOptions"),
             IamInstanceProfile={"Name": profile} if profile else None,
@@ -402,6 +419,18 @@ class Instance(Kind):
 
 
 KINDS: list[type[Kind]] = [
-    Vpc, Subnet, InternetGateway, GatewayAttachment, Address, NatGateway, RouteTable, NetworkRoute,
-    RouteTableAssociation, SecurityGroup, IngressRule, EgressRule, VpcEndpoint, Instance,
+    Vpc,
+    Subnet,
+    InternetGateway,
+    GatewayAttachment,
+    Address,
+    NatGateway,
+    RouteTable,
+    NetworkRoute,
+    RouteTableAssociation,
+    SecurityGroup,
+    IngressRule,
+    EgressRule,
+    VpcEndpoint,
+    Instance,
 ]

@@ -62,7 +62,8 @@ def _scalar(value: Any, shape: Shape | None) -> Any:
 def _schema(kind: str) -> dict[str, Any]:
     """The resource schema that cfn-lint ships; empty for a kind that it does not know."""
     spec = importlib.util.find_spec("cfnlint")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     folder = Path(spec.origin).parent / "data" / "schemas"
     names = _names(folder / "providers" / "us-east-1.json")
     if kind not in names:
@@ -86,15 +87,15 @@ def known(kind: str) -> bool:
 def fixed_properties(kind: str) -> frozenset[str]:
     """The top-level properties whose change makes a new resource."""
     paths = _schema(kind).get("createOnlyProperties", [])
-    return frozenset(
-        parts[2] for path in paths if len(parts := str(path).split("/")) == 3
-    )
+    return frozenset(parts[2] for path in paths if len(parts := str(path).split("/")) == 3)
 
 
 def property_names(kind: str) -> frozenset[str]:
     """Every top-level property that a template may give."""
     schema = _schema(kind)
-    read_only = {str(path).removeprefix("/properties/") for path in schema.get("readOnlyProperties", [])}
+    read_only = {
+        str(path).removeprefix("/properties/") for path in schema.get("readOnlyProperties", [])
+    }
     return frozenset(schema.get("properties", {})) - read_only
 
 
@@ -104,7 +105,7 @@ def has_attribute(kind: str, name: str) -> bool:
 
 
 def wrong_properties(kind: str, given: Any) -> str | None:
-    """What is wrong with the names of the properties, as CloudFormation says it; None if nothing."""
+    """What is wrong with the properties' names, as CloudFormation says it; None if nothing."""
     extra = sorted(set(given) - property_names(kind))
     if extra:
         return f"extraneous key [{extra[0]}] is not permitted"

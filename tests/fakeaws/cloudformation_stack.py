@@ -22,7 +22,7 @@ from tests.fakeaws.cloudformation_template import (
     parse,
     typed,
 )
-from tests.fakeaws.stack_events import STACK_TYPE, Clockwork, Log
+from tests.fakeaws.stack_events import STACK_TYPE, Clockwork, Log, seconds_per_step
 
 
 @dataclass
@@ -121,6 +121,11 @@ class Stack:
         """True while work goes on, so that no other may begin."""
         return self.work is not None and not self.work.done
 
+    @property
+    def waits(self) -> bool:
+        """True if its resources take time; else nobody waits for tasks to come and go."""
+        return seconds_per_step() > 0
+
     def now(self) -> float:
         """The time of the step that runs, else the clock's."""
         return self.work.due if self.work and not self.work.done else time.time()
@@ -129,16 +134,26 @@ class Stack:
         """Give the stack itself a status, and write it into the log."""
         self.status, self.reason = status, reason
         self.log.add(
-            self.name, self.stack_id, STACK_TYPE, status,
-            reason=reason, token=self.token, at=self.now(),
+            self.name,
+            self.stack_id,
+            STACK_TYPE,
+            status,
+            reason=reason,
+            token=self.token,
+            at=self.now(),
         )
 
     def tell(self, resource: Resource, status: str, reason: str | None = None) -> None:
         """Give one resource a status, and write it into the log."""
         resource.status, resource.reason, resource.at = status, reason, self.now()
         self.log.add(
-            resource.logical, resource.physical, resource.type, status,
-            reason=reason, token=self.token, at=resource.at,
+            resource.logical,
+            resource.physical,
+            resource.type,
+            status,
+            reason=reason,
+            token=self.token,
+            at=resource.at,
         )
 
     def place(self, logical: str) -> Place:

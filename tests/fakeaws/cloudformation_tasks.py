@@ -20,8 +20,12 @@ class Cluster(Kind):
         if self._living(call, name):
             raise Refused(f"{name} already exists")
         found = call(
-            "ecs", "create_cluster", ClusterName=name, Settings=props.get("ClusterSettings"),
-            Configuration=props.get("Configuration"), Tags=place.lower_tags(props.get("Tags")),
+            "ecs",
+            "create_cluster",
+            ClusterName=name,
+            Settings=props.get("ClusterSettings"),
+            Configuration=props.get("Configuration"),
+            Tags=place.lower_tags(props.get("Tags")),
         )
         return Made(name, {"Arn": found["cluster"]["clusterArn"]})
 
@@ -31,7 +35,10 @@ class Cluster(Kind):
 
     def update(self, call: Calls, place: Place, made: Made, old: Props, new: Props) -> Made:
         call(
-            "ecs", "update_cluster", Cluster=made.physical, Settings=new.get("ClusterSettings"),
+            "ecs",
+            "update_cluster",
+            Cluster=made.physical,
+            Settings=new.get("ClusterSettings"),
             Configuration=new.get("Configuration"),
         )
         return made
@@ -57,7 +64,10 @@ class TaskDefinition(Kind):
             }
         asked.setdefault("Family", place.name(255))
         found = call(
-            "ecs", "register_task_definition", **asked, ProxyConfiguration=proxy,
+            "ecs",
+            "register_task_definition",
+            **asked,
+            ProxyConfiguration=proxy,
             Tags=place.lower_tags(props.get("Tags")),
         )
         arn = found["taskDefinition"]["taskDefinitionArn"]
@@ -81,18 +91,29 @@ class TaskDefinition(Kind):
 class Service(Kind):
     type = "AWS::ECS::Service"
     changing = (
-        "DesiredCount", "TaskDefinition", "DeploymentConfiguration", "NetworkConfiguration",
-        "HealthCheckGracePeriodSeconds", "EnableExecuteCommand", "LoadBalancers",
-        "ServiceRegistries", "CapacityProviderStrategy", "PlatformVersion", "PropagateTags",
-        "EnableECSManagedTags", "ForceNewDeployment",
+        "DesiredCount",
+        "TaskDefinition",
+        "DeploymentConfiguration",
+        "NetworkConfiguration",
+        "HealthCheckGracePeriodSeconds",
+        "EnableExecuteCommand",
+        "LoadBalancers",
+        "ServiceRegistries",
+        "CapacityProviderStrategy",
+        "PlatformVersion",
+        "PropagateTags",
+        "EnableECSManagedTags",
+        "ForceNewDeployment",
     )
 
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         external = props.get("DeploymentController", {}).get("Type") == "EXTERNAL"
         asked = without(props, "Tags")
         if external and "TaskDefinition" in props:
-            raise Refused("Invalid request provided: CreateService error: "
-                          "task definition must be empty for the EXTERNAL deployment controller")
+            raise Refused(
+                "Invalid request provided: CreateService error: "
+                "task definition must be empty for the EXTERNAL deployment controller"
+            )
         asked.setdefault("ServiceName", place.name(255))
         asked.setdefault("DesiredCount", 0 if external else 1)
         found = call("ecs", "create_service", **asked, Tags=place.lower_tags(props.get("Tags")))
@@ -114,6 +135,28 @@ class Service(Kind):
         where = {"Cluster": props.get("Cluster"), "Service": made.attributes["Name"]}
         call.gone("ecs", "delete_service", **where, Force=True)
 
+    def _seen(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
+        names = [made.attributes["Name"]]
+        found = looked(
+            call, "ecs", "describe_services", Cluster=props.get("Cluster"), Services=names
+        )
+        return found["services"][0] if found and found["services"] else None
+
+    def settled(self, call: Calls, made: Made, props: Props) -> bool:
+        service = self._seen(call, made, props)
+        if service is None or service.get("deploymentController", {}).get("type") == "EXTERNAL":
+            return True
+        states = [one.get("rolloutState") for one in service.get("deployments", [])]
+        if "FAILED" in states:
+            raise Refused(
+                "Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'."
+            )
+        return bool(service["runningCount"] >= service["desiredCount"])
+
+    def drained(self, call: Calls, made: Made, props: Props) -> bool:
+        service = self._seen(call, made, props)
+        return service is None or service["runningCount"] + service["pendingCount"] == 0
+
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         names = [made.attributes["Name"]]
         found = looked(
@@ -134,9 +177,12 @@ class Repository(Kind):
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         name = props.get("RepositoryName") or place.name().lower()
         found = call(
-            "ecr", "create_repository", RepositoryName=name,
-            **only(props, "ImageTagMutability", "ImageScanningConfiguration",
-                   "EncryptionConfiguration"),
+            "ecr",
+            "create_repository",
+            RepositoryName=name,
+            **only(
+                props, "ImageTagMutability", "ImageScanningConfiguration", "EncryptionConfiguration"
+            ),
             Tags=place.tagged(props.get("Tags")),
         )
         thing = found["repository"]
@@ -186,8 +232,13 @@ class LogGroup(Kind):
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         name = props.get("LogGroupName") or place.name()
         tags = {tag["Key"]: tag["Value"] for tag in place.tagged(props.get("Tags"))}
-        call("logs", "create_log_group", LogGroupName=name, KmsKeyId=props.get("KmsKeyId"),
-             Tags=tags or None)
+        call(
+            "logs",
+            "create_log_group",
+            LogGroupName=name,
+            KmsKeyId=props.get("KmsKeyId"),
+            Tags=tags or None,
+        )
         return Made(name, {"Arn": f"arn:aws:logs:{call.region}:{call.account}:log-group:{name}:*"})
 
     def complete(self, call: Calls, place: Place, made: Made, props: Props) -> None:
@@ -211,9 +262,11 @@ class LogGroup(Kind):
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         found = call("logs", "describe_log_groups", LogGroupNamePrefix=made.physical)["logGroups"]
         here = [one for one in found if one["logGroupName"] == made.physical]
-        return only(here[0], "retentionInDays") and {
-            "RetentionInDays": here[0]["retentionInDays"]
-        } if here else None
+        return (
+            only(here[0], "retentionInDays") and {"RetentionInDays": here[0]["retentionInDays"]}
+            if here
+            else None
+        )
 
 
 class Role(Kind):
@@ -222,9 +275,17 @@ class Role(Kind):
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         name = props.get("RoleName") or place.name(64)
         found = call(
-            "iam", "create_role", RoleName=name,
-            **only(props, "AssumeRolePolicyDocument", "Description", "MaxSessionDuration", "Path",
-                   "PermissionsBoundary"),
+            "iam",
+            "create_role",
+            RoleName=name,
+            **only(
+                props,
+                "AssumeRolePolicyDocument",
+                "Description",
+                "MaxSessionDuration",
+                "Path",
+                "PermissionsBoundary",
+            ),
             Tags=place.tagged(props.get("Tags")),
         )["Role"]
         return Made(name, {"Arn": found["Arn"], "RoleId": found["RoleId"]})
@@ -278,8 +339,9 @@ class InstanceProfile(Kind):
 
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         name = props.get("InstanceProfileName") or place.name()
-        found = call("iam", "create_instance_profile", InstanceProfileName=name,
-                     Path=props.get("Path"))
+        found = call(
+            "iam", "create_instance_profile", InstanceProfileName=name, Path=props.get("Path")
+        )
         return Made(name, {"Arn": found["InstanceProfile"]["Arn"]})
 
     def complete(self, call: Calls, place: Place, made: Made, props: Props) -> None:
@@ -305,8 +367,12 @@ class Secret(Kind):
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         name = props.get("Name") or place.name()
         found = call(
-            "secretsmanager", "create_secret", Name=name, **only(props, "Description", "KmsKeyId"),
-            SecretString=self._value(call, props), Tags=place.tagged(props.get("Tags")),
+            "secretsmanager",
+            "create_secret",
+            Name=name,
+            **only(props, "Description", "KmsKeyId"),
+            SecretString=self._value(call, props),
+            Tags=place.tagged(props.get("Tags")),
         )
         return Made(found["ARN"], {"Id": found["ARN"]})
 
@@ -318,18 +384,26 @@ class Secret(Kind):
         word: str = call("secretsmanager", "get_random_password", **asked)["RandomPassword"]
         if "GenerateStringKey" not in wish:
             return word
-        return json.dumps({
-            **json.loads(wish.get("SecretStringTemplate", "{}")), wish["GenerateStringKey"]: word
-        })
+        return json.dumps(
+            {**json.loads(wish.get("SecretStringTemplate", "{}")), wish["GenerateStringKey"]: word}
+        )
 
     def update(self, call: Calls, place: Place, made: Made, old: Props, new: Props) -> Made:
-        call("secretsmanager", "update_secret", SecretId=made.physical,
-             **only(new, "Description", "SecretString"))
+        call(
+            "secretsmanager",
+            "update_secret",
+            SecretId=made.physical,
+            **only(new, "Description", "SecretString"),
+        )
         return made
 
     def delete(self, call: Calls, made: Made, props: Props) -> None:
-        call.gone("secretsmanager", "delete_secret", SecretId=made.physical,
-                  ForceDeleteWithoutRecovery=True)
+        call.gone(
+            "secretsmanager",
+            "delete_secret",
+            SecretId=made.physical,
+            ForceDeleteWithoutRecovery=True,
+        )
 
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         found = looked(call, "secretsmanager", "describe_secret", SecretId=made.physical)
@@ -340,9 +414,20 @@ class Secret(Kind):
 
 class BuildProject(Kind):
     type = "AWS::CodeBuild::Project"
-    same = ("Description", "ServiceRole", "TimeoutInMinutes", "ConcurrentBuildLimit", "Artifacts",
-            "Environment", "LogsConfig", "Source", "QueuedTimeoutInMinutes", "Cache", "VpcConfig",
-            "EncryptionKey")
+    same = (
+        "Description",
+        "ServiceRole",
+        "TimeoutInMinutes",
+        "ConcurrentBuildLimit",
+        "Artifacts",
+        "Environment",
+        "LogsConfig",
+        "Source",
+        "QueuedTimeoutInMinutes",
+        "Cache",
+        "VpcConfig",
+        "EncryptionKey",
+    )
 
     def create(self, call: Calls, place: Place, props: Props) -> Made:
         name = props.get("Name") or place.name()
@@ -397,6 +482,15 @@ class BucketPolicy(Kind):
 
 
 KINDS: list[type[Kind]] = [
-    Cluster, TaskDefinition, Service, Repository, LogGroup, Role, InstanceProfile, Secret,
-    BuildProject, Bucket, BucketPolicy,
+    Cluster,
+    TaskDefinition,
+    Service,
+    Repository,
+    LogGroup,
+    Role,
+    InstanceProfile,
+    Secret,
+    BuildProject,
+    Bucket,
+    BucketPolicy,
 ]

@@ -103,9 +103,7 @@ def parameters(parsed: Mapping[str, Any], given: Mapping[str, str]) -> dict[str,
     slots: Mapping[str, Mapping[str, Any]] = parsed.get("Parameters") or {}
     strangers = sorted(set(given) - set(slots))
     if strangers:
-        raise TemplateWrong(
-            f"Parameters: [{', '.join(strangers)}] do not exist in the template"
-        )
+        raise TemplateWrong(f"Parameters: [{', '.join(strangers)}] do not exist in the template")
     missing = [name for name, slot in slots.items() if name not in given and "Default" not in slot]
     if missing:
         raise TemplateWrong(f"Parameters: [{', '.join(missing)}] must have values")
@@ -184,7 +182,7 @@ class Scope:
         if not isinstance(node, dict):
             return node
         if len(node) == 1:
-            (name, argument), = node.items()
+            ((name, argument),) = node.items()
             if name == "Ref":
                 return self._ref(argument)
             if name == "Condition" and isinstance(argument, str):
@@ -241,8 +239,7 @@ class Scope:
             return KNOWN_AFTER
         if index >= len(values):
             raise TemplateWrong(
-                "Template error: Fn::Select cannot select nonexistent value at index "
-                f"{index}"
+                f"Template error: Fn::Select cannot select nonexistent value at index {index}"
             )
         return values[index]
 

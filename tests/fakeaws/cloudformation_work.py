@@ -20,11 +20,10 @@ from tests.fakeaws.cloudformation_template import Scope, TemplateWrong, in_order
 from tests.fakeaws.stack_events import Steps
 
 TOGETHER = 4  # resources in progress at once
+STABLE_WITHIN_S = 60.0  # AWS has more patience: three hours
 CANCELLED = "Resource creation cancelled"
 UPDATE_CANCELLED = "Resource update cancelled"
-REPLACING = (
-    "Requested update requires the creation of a new physical resource; hence creating one."
-)
+REPLACING = "Requested update requires the creation of a new physical resource; hence creating one."
 Exports = Callable[[], Mapping[str, str]]
 Failed = Generator[None, None, list[str]]  # work that ends with the names of what failed
 
@@ -54,7 +53,9 @@ def _waves(order: list[str], wanted: Mapping[str, Mapping[str, Any]]) -> Iterato
         waiting = [n for n in waiting if n not in done]
 
 
-def _planned(stack: Stack, scope: Scope, name: str, raw: Mapping[str, Any], names: set[str]) -> Step | None:
+def _planned(
+    stack: Stack, scope: Scope, name: str, raw: Mapping[str, Any], names: set[str]
+) -> Step | None:
     """The step that this resource needs; None if it is as wanted. Raises Refused."""
     try:
         props: Props = scope.value(raw.get("Properties", {}))
@@ -63,7 +64,13 @@ def _planned(stack: Stack, scope: Scope, name: str, raw: Mapping[str, Any], name
     old = stack.resources.get(name)
     old = old if old is not None and old.living else None
     new = Resource(
-        name, raw["Type"], "CREATE_IN_PROGRESS", stack.now(), None, props, needs(raw, names),
+        name,
+        raw["Type"],
+        "CREATE_IN_PROGRESS",
+        stack.now(),
+        None,
+        props,
+        needs(raw, names),
         deletion_policy=raw.get("DeletionPolicy", "Delete"),
         replace_policy=raw.get("UpdateReplacePolicy", "Delete"),
     )
@@ -86,8 +93,9 @@ def _do(stack: Stack, step: Step) -> None:
         raise Refused(reason)
     wrong = wrong_properties(resource.type, resource.props)
     if wrong is not None:
-        raise Refused(f"Properties validation failed for resource {resource.logical} with "
-                      f"message: #: {wrong}")
+        raise Refused(
+            f"Properties validation failed for resource {resource.logical} with message: #: {wrong}"
+        )
     kind, place = kind_of(resource.type), stack.place(resource.logical)
     if before is None or step.replaces:
         resource.made = None
@@ -107,7 +115,8 @@ def _apply(stack: Stack, wish: Wish, exports: Exports, journal: list[Step]) -> F
         if steps:
             yield
         for step in steps:
-            failed += _finish(stack, step, journal, cancelled=bool(failed) or stack.cancelled)
+            cancelled = bool(failed) or stack.cancelled
+            failed += yield from _finish(stack, step, journal, cancelled=cancelled)
             if not failed and not stack.cancelled and step is not steps[-1]:
                 yield
         if failed or stack.cancelled:
@@ -129,19 +138,21 @@ def _begin(
                 name, wanted[name]["Type"], "", stack.now()
             )
             stack.resources[name] = broken
-            stack.tell(broken, "CREATE_FAILED" if broken.made is None else "UPDATE_FAILED",
-                       str(refused))
+            stack.tell(
+                broken, "CREATE_FAILED" if broken.made is None else "UPDATE_FAILED", str(refused)
+            )
             failed.append(name)
             continue
         if step is not None:
             stack.resources[name] = step.resource
-            stack.tell(step.resource, f"{step.verb}_IN_PROGRESS",
-                       REPLACING if step.replaces else None)
+            stack.tell(
+                step.resource, f"{step.verb}_IN_PROGRESS", REPLACING if step.replaces else None
+            )
             steps.append(step)
     return steps, failed
 
 
-def _finish(stack: Stack, step: Step, journal: list[Step], *, cancelled: bool) -> list[str]:
+def _finish(stack: Stack, step: Step, journal: list[Step], *, cancelled: bool) -> Failed:
     """Do a step and say how it went; its name if it failed on its own account."""
     resource = step.resource
     if cancelled:
@@ -150,6 +161,7 @@ def _finish(stack: Stack, step: Step, journal: list[Step], *, cancelled: bool) -
         return []
     try:
         _do(stack, step)
+        yield from _wait(stack, step.resource)
     except Refused as refused:
         _failed(stack, step, str(refused))
         if step.before is not None or resource.made is not None:
@@ -160,6 +172,18 @@ def _finish(stack: Stack, step: Step, journal: list[Step], *, cancelled: bool) -
     stack.tell(resource, f"{step.verb}_COMPLETE")
     journal.append(step)
     return []
+
+
+def _wait(stack: Stack, resource: Resource) -> Steps:
+    """Wait until a resource is what it shall be. Raises Refused if it fails or takes too long."""
+    assert resource.made is not None
+    kind, since = kind_of(resource.type), stack.now()
+    while stack.waits and not stack.cancelled:
+        if kind.settled(stack.call, resource.made, resource.props):
+            return
+        if stack.now() - since > STABLE_WITHIN_S:
+            raise Refused("Exceeded attempts to wait (HandlerErrorCode: NotStabilized)")
+        yield
 
 
 def _failed(stack: Stack, step: Step, reason: str) -> None:
@@ -208,7 +232,9 @@ def create(stack: Stack, wish: Wish, exports: Exports, on_failure: str) -> Steps
     elif on_failure == "DO_NOTHING":
         stack.say("CREATE_FAILED", _summary("create", failed))
     elif on_failure == "DELETE":
-        yield from delete(stack, (), reason=_summary("create", failed) + "Delete requested by user.")
+        yield from delete(
+            stack, (), reason=_summary("create", failed) + "Delete requested by user."
+        )
     else:
         said = _summary("create", failed) + "Rollback requested by user."
         yield from unmake(stack, said)
@@ -253,7 +279,7 @@ def _remove(stack: Stack, names: list[str], *, rolling_back: bool = False) -> Fa
             stack.tell(stack.resources[name], "DELETE_IN_PROGRESS")
         for name in going:
             yield
-            stayed += _take_away(stack, stack.resources[name])
+            stayed += yield from _take_away(stack, stack.resources[name])
         waiting -= set(ready)
     return stayed
 
@@ -266,14 +292,17 @@ def _kept(stack: Stack, resource: Resource, rolling_back: bool) -> bool:
     return False
 
 
-def _take_away(stack: Stack, resource: Resource) -> list[str]:
+def _take_away(stack: Stack, resource: Resource) -> Failed:
     """Remove one resource; its name if it could not be."""
     assert resource.made is not None
     reason = reason_to_fail(resource.logical, DELETE)
     try:
         if reason is not None:
             raise Refused(reason)
-        kind_of(resource.type).delete(stack.call, resource.made, resource.props)
+        kind = kind_of(resource.type)
+        kind.delete(stack.call, resource.made, resource.props)
+        while stack.waits and not kind.drained(stack.call, resource.made, resource.props):
+            yield
     except Refused as refused:
         stack.tell(resource, "DELETE_FAILED", str(refused))
         return [resource.logical]
@@ -338,7 +367,7 @@ def _clean_up(stack: Stack, gone: list[tuple[Resource, bool]]) -> Steps:
         else:
             stack.tell(resource, "DELETE_IN_PROGRESS")
             yield
-            _take_away(stack, resource)
+            yield from _take_away(stack, resource)
         if stack.resources.get(resource.logical) is resource:
             del stack.resources[resource.logical]
 

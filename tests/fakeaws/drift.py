@@ -106,12 +106,14 @@ def _differences(expected: Any, actual: Any, path: str) -> list[dict[str, str]]:
     if expected == actual:
         return []
     kind = "ADD" if expected is None else "REMOVE" if actual is None else "NOT_EQUAL"
-    return [{
-        "PropertyPath": path,
-        "ExpectedValue": _word(expected),
-        "ActualValue": _word(actual),
-        "DifferenceType": kind,
-    }]
+    return [
+        {
+            "PropertyPath": path,
+            "ExpectedValue": _word(expected),
+            "ActualValue": _word(actual),
+            "DifferenceType": kind,
+        }
+    ]
 
 
 def _filled(values: list[Any], length: int) -> list[Any]:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from moto.core.exceptions import ServiceException
+from moto.elb.models import register_certificate
 from moto.elbv2 import models
+from moto.elbv2.exceptions import TargetGroupNotFoundError
 from moto.elbv2.models import (
     ELBv2Backend,
     FakeHealthStatus,
@@ -173,7 +175,7 @@ SENTENCES = {
 
 
 def _drain_s(group: FakeTargetGroup) -> float:
-    delay = float(group.attributes["deregistration_delay.timeout_seconds"])
+    delay = float(str(group.attributes["deregistration_delay.timeout_seconds"]))
     return min(delay, DRAIN_STAGES * world.speeds.task)
 
 
@@ -182,7 +184,7 @@ def _describe_health(
 ) -> list[FakeHealthStatus]:
     group = self.target_groups.get(target_group_arn)
     if group is None:
-        raise models.TargetGroupNotFoundError()
+        raise TargetGroupNotFoundError()
     _forget_drained(group)
     asked = targets or [*group.targets.values(), *group.deregistered_targets.values()]
     return [_status(group, target) for target in asked]
@@ -267,7 +269,7 @@ def _register_certificate(
     account_id: str, region: str, arn_certificate: str, arn_user: str
 ) -> None:
     if not arn_certificate.rsplit("/", 1)[-1].startswith("fake"):
-        _ORIGINALS["register_certificate"](account_id, region, arn_certificate, arn_user)
+        register_certificate(account_id, region, arn_certificate, arn_user)
 
 
 def _create_load_balancer(self: ELBv2Backend, *args: Any, **kwargs: Any) -> FakeLoadBalancer:
@@ -365,7 +367,6 @@ def install() -> None:
     for name, method in _BACKEND.items():
         _ORIGINALS[name] = getattr(ELBv2Backend, name)
         setattr(ELBv2Backend, name, method)
-    _ORIGINALS["register_certificate"] = models.register_certificate
-    models.register_certificate = _register_certificate
+    models.__dict__["register_certificate"] = _register_certificate
     FakeTargetGroup.register = _register  # type: ignore[method-assign]
     FakeTargetGroup.deregister = _deregister  # type: ignore[method-assign]

@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from moto.iam.models import IAMBackend, ManagedPolicy
+from moto.iam.models import AWSManagedPolicy, IAMBackend
 
 _AWS_POLICY = re.compile(r"arn:aws:iam::aws:policy/(?P<path>.*/)?(?P<name>[\w+=,.@-]+)")
-_DOCUMENT = '{"Version": "2012-10-17", "Statement": []}'
 
 
 def _known(backend: IAMBackend, arn: str) -> None:
@@ -19,10 +18,15 @@ def _known(backend: IAMBackend, arn: str) -> None:
     named = _AWS_POLICY.fullmatch(arn)
     if named is None or arn in backend.managed_policies:
         return
-    policy = ManagedPolicy(
-        named["name"], account_id="aws", region=backend.region_name, path=f"/{named['path'] or ''}",
-        policy_document=_DOCUMENT,
-    )  # fmt: skip
+    data = {
+        "Path": f"/{named['path'] or ''}",
+        "Document": {"Version": "2012-10-17", "Statement": []},
+        "CreateDate": "2020-01-01T00:00:00+00:00",
+        "UpdateDate": "2020-01-01T00:00:00+00:00",
+    }
+    policy = AWSManagedPolicy.from_data(
+        named["name"], backend.account_id, backend.region_name, data
+    )
     backend.managed_policies[policy.arn] = policy
 
 
