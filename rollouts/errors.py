@@ -16,6 +16,7 @@
     ├── ProvisionerError            a stack cannot be created or destroyed
     ├── BuildError                  an image cannot be built, pushed or found
     ├── PkiError                    certificates cannot be issued or read
+    ├── PeerRefused                 a proxy is not who it says, or asks for what is not its own
     ├── LockBusy                    somebody else writes the same thing now (retry)
     └── AwsError                    AWS said no, or nothing; ``code`` is its own word for it
         ├── AwsUnreachable          … nobody answers (retry; ``maybe_done``: look before writing)
@@ -107,6 +108,10 @@ class BuildError(MeshuiError):
 
 
 class PkiError(MeshuiError):
+    permanent = True
+
+
+class PeerRefused(MeshuiError):
     permanent = True
 
 

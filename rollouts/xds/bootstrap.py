@@ -1,6 +1,7 @@
 """The first configuration of an Envoy: who it is and whom to ask for everything else.
 
-PURE: text out. Called by ``launch`` and by whoever writes a bootstrap for a remote proxy.
+PURE: text out. Called by ``launch``. ``sidecar`` builds that of a proxy elsewhere of the same
+parts.
 """
 
 import json
@@ -28,21 +29,22 @@ def bootstrap(
     return json.dumps(
         {
             "node": {"id": node_id, "cluster": mesh},
-            "admin": {"address": _socket(admin)},
+            "admin": {"address": socket_address(admin)},
             "stats_flush_interval": "1s",
             "dynamic_resources": {
-                "ads_config": _ads_config(),
+                "ads_config": ads_config(),
                 "cds_config": ads,
                 "lds_config": ads,
             },
             "static_resources": {"clusters": [_xds_cluster(control_plane, fallback_socket)]},
-            "overload_manager": _connection_limit(concurrency),
+            "overload_manager": connection_limit(concurrency),
         },
         indent=1,
     )
 
 
-def _ads_config() -> Json:
+def ads_config() -> Json:
+    """Where configuration comes from: the cluster ``xds``, state of the world."""
     # The default back-off grows to 30 seconds: so long would a restart of the control plane leave
     # the proxy on old weights.
     back_off = {"base_interval": "0.2s", "max_interval": "1s"}
@@ -58,21 +60,14 @@ def _ads_config() -> Json:
 
 
 def _xds_cluster(control_plane: Address, fallback_socket: str | None) -> Json:
-    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    http2 = {"connection_keepalive": {"interval": "5s", "timeout": "5s"}}
     cluster: Json = {
         "name": "xds",
         "type": "STATIC",
         "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            name: {
-                "@type": f"type.googleapis.com/{name}",
-                "explicit_http_config": {"http2_protocol_options": http2},
-            }
-        },
+        "typed_extension_protocol_options": http2(interval="5s", timeout="5s"),
         "load_assignment": {
             "cluster_name": "xds",
-            "endpoints": [_endpoints(_socket(control_plane), priority=0)],
+            "endpoints": [_endpoints(socket_address(control_plane), priority=0)],
         },
     }
     if fallback_socket is not None:
@@ -93,15 +88,28 @@ def _xds_cluster(control_plane: Address, fallback_socket: str | None) -> Json:
     return cluster
 
 
+def http2(*, interval: str, timeout: str) -> Json:
+    """HTTP/2 only, with pings: another end that is gone without a word is noticed."""
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {"connection_keepalive": {"interval": interval, "timeout": timeout}}
+    typed = {
+        "@type": f"type.googleapis.com/{name}",
+        "explicit_http_config": {"http2_protocol_options": options},
+    }
+    return {name: typed}
+
+
 def _endpoints(address: Json, priority: int) -> Json:
     return {"priority": priority, "lb_endpoints": [{"endpoint": {"address": address}}]}
 
 
-def _socket(address: Address) -> Json:
+def socket_address(address: Address) -> Json:
+    """An address as Envoy writes it."""
     return {"socket_address": {"address": address.host, "port_value": address.port}}
 
 
-def _connection_limit(concurrency: int) -> Json:
+def connection_limit(concurrency: int) -> Json:
+    """The overload manager: more connections than this are refused, not served badly."""
     name = "envoy.resource_monitors.global_downstream_max_connections"
     config = {
         "@type": "type.googleapis.com/envoy.extensions.resource_monitors."

@@ -13,7 +13,7 @@ from datetime import datetime
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from rollouts.xds.snapshot import Snapshot
+from rollouts.xds.snapshot import Sidecar, Snapshot
 from rollouts.xds.streams import Request, Response, Stream
 
 
@@ -79,10 +79,19 @@ def _build(response: Response) -> bytes:
 
 
 class Connection:
-    """One open stream of one proxy."""
+    """One open stream of one proxy; ``sidecar`` None: one that gets all of its mesh."""
 
-    def __init__(self, node: str, mesh: str, stream: Stream, now: datetime) -> None:
+    def __init__(
+        self,
+        node: str,
+        mesh: str,
+        stream: Stream,
+        now: datetime,
+        *,
+        sidecar: Sidecar | None = None,
+    ) -> None:
         self.stream = stream
+        self.sidecar = sidecar
         self.closed = False
         self.state = ProxyState(node, mesh, True, now, None, {}, False, None, now)
         self._wake = asyncio.Event()

@@ -6,6 +6,7 @@ sent, because building protobufs once per push instead of once per proxy is what
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -237,6 +238,18 @@ def _listener(name: str, address: Address, options: Json, filters: list[Json]) -
         "enable_reuse_port": False,
     }
     return _any(json_format.ParseDict(parsed, listener_pb2.Listener()))
+
+
+@lru_cache(REMEMBERED)
+def rebound(listener: bytes, loopback: str) -> bytes:
+    """The listener on another loopback address; unchanged when it listens on none."""
+    message = listener_pb2.Listener()
+    any_pb2.Any.FromString(listener).Unpack(message)
+    address = message.address.socket_address
+    if not ipaddress.ip_address(address.address).is_loopback:
+        return listener
+    address.address = loopback
+    return _any(message)
 
 
 # Routes

@@ -7,21 +7,21 @@ event loop, no threads, no database: the caller reads rows and says what is to b
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import asdict, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
+from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 
-from rollouts.errors import InvalidInput, MeshuiError
-from rollouts.xds import lastgood
+from rollouts.errors import InvalidInput, MeshuiError, PeerRefused
+from rollouts.xds import lastgood, sync
+from rollouts.xds.listening import Handler, serving
 from rollouts.xds.proxies import Bodies, Connection, ProxyState
-from rollouts.xds.snapshot import Snapshot
+from rollouts.xds.snapshot import Sidecar, Snapshot, beside_a_task
 from rollouts.xds.streams import History, Response, Stream, went_back
 from rollouts.xds.types import CLUSTER
 
@@ -30,28 +30,13 @@ log = logging.getLogger(__name__)
 ADS_SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 SYNC_SERVICE = "meshui.control.v1.ControlPlane"
 REMEMBER = timedelta(seconds=60)
-LONGEST_WAIT_S = 30.0
-
-OPTIONS = (
-    # Two control planes on one port would share it silently and tell proxies different things.
-    ("grpc.so_reuseport", 0),
-    # A thousand proxies that reconnect at once were refused with the defaults.
-    ("grpc.server.max_pending_requests", 100_000),
-    ("grpc.server.max_pending_requests_hard_limit", 200_000),
-    # A paused or cut-off proxy closes nothing: pings notice it within six seconds.
-    ("grpc.keepalive_time_ms", 3_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
-    # Its default of a minute wins over the line above (measured: 25 s and still "connected").
-    ("grpc.http2.ping_timeout_ms", 3_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # Envoy pings too; the default takes more than two idle pings in five minutes for an attack.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
-    ("grpc.http2.max_ping_strikes", 0),
-)
+SENTENCES = 1000  # refusals of proxies that are remembered, so that each is logged once
 
 Refresh = Callable[[str, str], Awaitable[None]]
+# What is known of the certificate, and who the node says it is, to its name. Raises PeerRefused.
+Admit = Callable[[Mapping[str, Iterable[bytes]], Node], tuple[str, Sidecar]]
 # In quotes: generic to the type checker only.
-Handler: TypeAlias = "grpc.GenericRpcHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[DiscoveryRequest, bytes]"
 
 
 class ControlPlane:
@@ -75,6 +60,8 @@ class ControlPlane:
         self._on_change = on_change
         self._state_dir = state_dir
         self._snapshots: dict[str, Snapshot] = {}
+        # What sidecars get of the snapshot of their mesh.
+        self._views: dict[tuple[str, Sidecar], Snapshot] = {}
         self._open: set[Connection] = set()
         # The newest connection of each proxy, open or not, by (mesh, node).
         self._known: dict[tuple[str, str], Connection] = {}
@@ -84,32 +71,49 @@ class ControlPlane:
         self._saved: dict[str, Snapshot] = {}
         self._saving: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
-        self._server: grpc.aio.Server | None = None
+        self._servers: list[grpc.aio.Server] = []
+        self._refusals: set[str] = set()
 
     # Life
 
-    async def start(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
-        """Listen on ``host:port`` or ``unix:path``; return the port (port 0: a free one)."""
+    async def start(self, address: str) -> int:
+        """Listen on ``host:port`` or ``unix:path``; return the port (port 0: a free one).
+
+        Nobody is asked who they are: for this machine only.
+        """
         self._recall_last_good()
-        server = grpc.aio.server(options=OPTIONS)
-        server.add_generic_rpc_handlers((self._ads_handler(), self._sync_handler()))
-        health = HealthServicer()
-        await health.set("", health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
+        server = await self._server(self._ads_handler(self._serve_anybody), self._sync_handler())
+        port = server.add_insecure_port(address)
         await server.start()
-        self._server = server
         return port
+
+    async def start_guarded(
+        self, address: str, credentials: grpc.ServerCredentials, admit: Admit
+    ) -> int:
+        """Listen for sidecars too, by TLS, and let in whom ``admit`` lets in; return the port.
+
+        ``credentials`` must demand a certificate. Nothing but ADS and health is to be had here.
+        """
+
+        async def serve(requests: AsyncIterator[DiscoveryRequest], context: Context) -> None:
+            await self._serve_sidecar(requests, context, admit)
+
+        server = await self._server(self._ads_handler(serve))
+        port = server.add_secure_port(address, credentials)
+        await server.start()
+        return port
+
+    async def _server(self, *handlers: Handler) -> grpc.aio.Server:
+        server = await serving(*handlers)
+        self._servers.append(server)
+        return server
 
     async def stop(self) -> None:
         """End every stream and close the port. Proxies keep serving what they have."""
         for connection in self._open:
             connection.close()
-        if self._server is not None:
-            await self._server.stop(grace=1.0)
+        await asyncio.gather(*(server.stop(grace=1.0) for server in self._servers))
+        self._servers.clear()
         if self._saving is not None:
             await self._saving
 
@@ -134,12 +138,23 @@ class ControlPlane:
         if before == snapshot:
             return
         self._snapshots[mesh] = snapshot
+        self._views = {key: view for key, view in self._views.items() if key[0] != mesh}
         for connection in self._open:
-            if connection.state.mesh == mesh:
-                connection.offer(snapshot)
+            if connection.state.mesh == mesh and (seen := self._seen_by(connection)) is not None:
+                connection.offer(seen)
 
     def snapshot_of(self, mesh: str) -> Snapshot | None:
         return self._snapshots.get(mesh)
+
+    def _seen_by(self, connection: Connection) -> Snapshot | None:
+        """What this proxy should have of the snapshot of its mesh."""
+        mesh, sidecar = connection.state.mesh, connection.sidecar
+        whole = self._snapshots.get(mesh)
+        if whole is None or sidecar is None:
+            return whole
+        if (mesh, sidecar) not in self._views:
+            self._views[mesh, sidecar] = beside_a_task(whole, sidecar)
+        return self._views[mesh, sidecar]
 
     # Proxies
 
@@ -208,7 +223,7 @@ class ControlPlane:
     def _note(self, connection: Connection) -> None:
         """Look at a connection, and tell whoever waits or keeps a record if it has changed."""
         mesh, node = connection.state.mesh, connection.state.node
-        state = connection.look(self._snapshots.get(mesh))
+        state = connection.look(self._seen_by(connection))
         if self._known.get((mesh, node)) is not connection:
             return
         known = self._reported.get((mesh, node))
@@ -256,9 +271,9 @@ class ControlPlane:
 
     # Envoy's side
 
-    def _ads_handler(self) -> Handler:
+    def _ads_handler(self, serve: Any) -> Handler:
         stream = grpc.stream_stream_rpc_method_handler(
-            self._serve_stream,
+            serve,
             request_deserializer=DiscoveryRequest.FromString,
             response_serializer=None,
         )
@@ -266,20 +281,51 @@ class ControlPlane:
             ADS_SERVICE, {"StreamAggregatedResources": stream}
         )
 
-    async def _serve_stream(
-        self,
-        requests: AsyncIterator[DiscoveryRequest],
-        context: "grpc.aio.ServicerContext[DiscoveryRequest, bytes]",
+    async def _serve_anybody(
+        self, requests: AsyncIterator[DiscoveryRequest], context: Context
+    ) -> None:
+        # Envoy may name its node in the first request of a stream only.
+        first = await anext(requests, None)
+        if first is None:
+            return
+        node = first.node
+        if not node.id or not node.cluster:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "The node has no id, or no cluster (its mesh)."
+            )
+        connection = self._open_connection(node.id, node.cluster)
+        await self._serve_stream(first, requests, context, connection)
+
+    async def _serve_sidecar(
+        self, requests: AsyncIterator[DiscoveryRequest], context: Context, admit: Admit
     ) -> None:
         first = await anext(requests, None)
         if first is None:
             return
-        # Envoy may name its node in the first request of a stream only.
-        if not first.node.id or not first.node.cluster:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "The node has no id, or no cluster (its mesh)."
-            )
-        connection = self._open_connection(first.node.id, first.node.cluster)
+        try:
+            name, sidecar = admit(context.auth_context(), first.node)
+        except PeerRefused as refused:
+            self._log_refusal(f"{first.node.cluster} proxy {first.node.id}: {refused}")
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(refused))
+        connection = self._open_connection(name, first.node.cluster, sidecar)
+        await self._serve_stream(first, requests, context, connection)
+
+    def _log_refusal(self, text: str) -> None:
+        """Once: a proxy that is sent away asks again several times a second."""
+        if text in self._refusals:
+            return
+        if len(self._refusals) >= SENTENCES:
+            self._refusals.clear()
+        self._refusals.add(text)
+        log.warning("mesh %.400r is refused", text)
+
+    async def _serve_stream(
+        self,
+        first: DiscoveryRequest,
+        requests: AsyncIterator[DiscoveryRequest],
+        context: Context,
+        connection: Connection,
+    ) -> None:
         connection.heard(first, self._now())
         reader = asyncio.create_task(self._read(requests, connection))
 
@@ -301,13 +347,14 @@ class ControlPlane:
         finally:
             connection.close()
 
-    def _open_connection(self, node: str, mesh: str) -> Connection:
-        connection = Connection(node, mesh, Stream(history=self._history), self._now())
+    def _open_connection(self, node: str, mesh: str, sidecar: Sidecar | None = None) -> Connection:
+        stream = Stream(history=self._history)
+        connection = Connection(node, mesh, stream, self._now(), sidecar=sidecar)
         self._open.add(connection)
         self._known[mesh, node] = connection
-        snapshot = self._snapshots.get(mesh)
-        if snapshot is not None:
-            connection.offer(snapshot)
+        seen = self._seen_by(connection)
+        if seen is not None:
+            connection.offer(seen)
         self._note(connection)
         return connection
 
@@ -321,8 +368,8 @@ class ControlPlane:
     # The other side: "read the rows again, and tell me what the proxies say"
 
     def _sync_handler(self) -> Handler:
-        sync = grpc.unary_unary_rpc_method_handler(self._sync)
-        return grpc.method_handlers_generic_handler(SYNC_SERVICE, {"Sync": sync})
+        method = grpc.unary_unary_rpc_method_handler(self._sync)
+        return grpc.method_handlers_generic_handler(SYNC_SERVICE, {"Sync": method})
 
     async def _sync(self, body: bytes, context: object) -> bytes:
         try:
@@ -332,32 +379,10 @@ class ControlPlane:
         return json.dumps(answer).encode()
 
     async def _answer_sync(self, body: bytes) -> dict[str, Any]:
-        mesh, service, generation, wait_s = _read_sync(body)
+        mesh, service, generation, wait_s = sync.read(body)
         if self._refresh is not None:
             await self._refresh(mesh, service)
         proxies = await self.confirm(mesh, service, generation, wait_s)
         snapshot = self._snapshots.get(mesh)
         current = snapshot.generations.get(service) if snapshot is not None else None
-        return {"generation": current, "proxies": [_as_json(proxy) for proxy in proxies]}
-
-
-def _read_sync(body: bytes) -> tuple[str, str, int, float]:
-    """Read ``{"mesh", "service", "generation", "wait_ms"}``; raises InvalidInput."""
-    try:
-        asked = json.loads(body)
-        wait_s = float(asked.get("wait_ms", 0)) / 1000
-        return (
-            str(asked["mesh"]),
-            str(asked["service"]),
-            int(asked["generation"]),
-            min(max(wait_s, 0.0), LONGEST_WAIT_S),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidInput("body", "A sync names a mesh, a service and a generation.") from error
-
-
-def _as_json(proxy: ProxyState) -> dict[str, Any]:
-    return {
-        key: value.isoformat() if isinstance(value, datetime) else value
-        for key, value in asdict(proxy).items()
-    }
+        return {"generation": current, "proxies": [sync.as_json(proxy) for proxy in proxies]}

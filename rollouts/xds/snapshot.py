@@ -23,7 +23,10 @@ EGRESS = "egress"
 
 @dataclass(frozen=True)
 class Address:
-    """A TCP address. ``host`` is an IP address, not a name: the data plane resolves nothing."""
+    """A TCP address. ``host`` is an IP address, not a name: the data plane resolves nothing.
+
+    Only the control plane's own, in the bootstrap of a sidecar, may be a name.
+    """
 
     host: str
     port: int
@@ -89,6 +92,14 @@ class Mesh:
     public: Address | None
     egress: Address
     services: tuple[VirtualService, ...]
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A proxy beside one task. ``loopback`` is the loopback address that it shares with the task:
+    not 127.0.0.1 where several tasks share one network."""
+
+    loopback: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -167,6 +178,20 @@ def _routes(mesh: Mesh) -> dict[str, bytes]:
     if mesh.public is not None:
         named[PUBLIC] = resources.public_routes(PUBLIC, mesh.services)
     return named
+
+
+def beside_a_task(whole: Snapshot, sidecar: Sidecar) -> Snapshot:
+    """What of a mesh's snapshot a sidecar gets: the way out of its task, and no way in."""
+    listener = resources.rebound(whole.resources[LISTENER][EGRESS], sidecar.loopback)
+    return Snapshot(
+        resources={
+            **whole.resources,
+            LISTENER: {EGRESS: listener},
+            ROUTES: {EGRESS: whole.resources[ROUTES][EGRESS]},
+        },
+        generations=whole.generations,
+        references=whole.references,
+    )
 
 
 def check(mesh: Mesh) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,9 +16,13 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from rollouts import models
+from rollouts.errors import InvalidInput, InvalidMesh
 from rollouts.xds.proxies import ProxyState
+from rollouts.xds.sidecar import control_plane_address
 from rollouts.xds.snapshot import Address, Endpoint, HealthCheck, Mesh, Target, VirtualService
 
+LOCAL = "local"
+SIDECAR_EGRESS = "127.0.0.1:15001"
 # Of a service, what proxies hear of.
 COLUMNS = (
     *("slug", "name", "protocol", "public_prefix", "health_kind", "health_path", "timeout_s"),
@@ -26,7 +31,10 @@ COLUMNS = (
 
 
 def load(slug: str) -> Mesh | None:
-    """The mesh as the rows have it now, in three queries; None when there is no such mesh."""
+    """The mesh as the rows have it now, in four queries; None when there is no such mesh.
+
+    Raises InvalidMesh when its settings name an address that is none.
+    """
     mesh = models.Mesh.objects.filter(slug=slug, router="envoy").first()
     if mesh is None:
         return None
@@ -37,8 +45,8 @@ def load(slug: str) -> Mesh | None:
     tasks = _by_version(models.Task.objects.filter(service__mesh=mesh))
     return Mesh(
         name=mesh.slug,
-        public=_address(mesh, "public", settings.PUBLIC_PORT),
-        egress=_address(mesh, "egress", settings.EGRESS_PORT),
+        public=_public(mesh),
+        egress=_address(mesh, "egress", _egress(mesh)),
         services=tuple(_service(s, versions.get(s.pk, []), tasks) for s in services),
     )
 
@@ -89,10 +97,27 @@ def _by_version(rows: QuerySet[models.Task]) -> dict[int, list[models.Task]]:
     return found
 
 
-def _address(mesh: models.Mesh, key: str, port: int) -> Address:
-    """Where a listener listens: the mesh's setting ``host:port``, or loopback."""
-    host, _, given = str(mesh.settings.get(key, f"{settings.BIND}:{port}")).rpartition(":")
-    return Address(host.strip("[]"), int(given))
+def _public(mesh: models.Mesh) -> Address | None:
+    """The way in. Elsewhere than on this machine a load balancer is it, unless settings say so."""
+    if mesh.platform != LOCAL and not mesh.settings.get("public"):
+        return None
+    return _address(mesh, "public", f"{settings.BIND}:{settings.PUBLIC_PORT}")
+
+
+def _egress(mesh: models.Mesh) -> str:
+    if mesh.platform == LOCAL:
+        return f"{settings.BIND}:{settings.EGRESS_PORT}"
+    return SIDECAR_EGRESS
+
+
+def _address(mesh: models.Mesh, key: str, default: str) -> Address:
+    """Where a listener listens: the mesh's setting ``host:port``. Raises InvalidMesh."""
+    text = str(mesh.settings.get(key) or default)
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not (_is_address(host) and port.isdigit() and 1 <= int(port) <= 65535):
+        raise InvalidMesh(key, f"{mesh.slug}: {key} must be an IP address and port, not {text!r}.")
+    return Address(host, int(port))
 
 
 def _service(
@@ -147,6 +172,17 @@ def meshes() -> list[str]:
     return list(models.Mesh.objects.filter(router="envoy").values_list("slug", flat=True))
 
 
+def control_plane_names() -> list[str]:
+    """The hosts by which Envoys elsewhere reach the control plane, as the meshes' settings say."""
+    kept = models.Mesh.objects.filter(router="envoy").exclude(platform=LOCAL)
+    names = set()
+    for chosen in kept.values_list("settings", flat=True):
+        # One that is wrong is refused where it is saved; here it must not stop the others.
+        with suppress(InvalidInput):
+            names.add(control_plane_address(str(chosen.get("control_plane") or "")).host)
+    return sorted(names)
+
+
 def fingerprint() -> object:
     """Differs whenever something that ``load`` reads may differ; one cheap query each poll."""
     services = models.Service.objects.order_by("pk").values_list("pk", "ticks", "generation")
@@ -179,16 +215,19 @@ def known_proxies(now: datetime) -> list[ProxyState]:
 def write(states: Iterable[ProxyState], now: datetime) -> None:
     """Make the Proxy and Acknowledgement rows what the proxies said."""
     meshes = {mesh.slug: mesh for mesh in models.Mesh.objects.all()}
-    services = {service.name: service for service in models.Service.objects.all()}
+    # A name is unique in its mesh only.
+    services: dict[int, dict[str, int]] = {}
+    for mesh, name, pk in models.Service.objects.values_list("mesh_id", "name", "pk"):
+        services.setdefault(mesh, {})[name] = pk
     for state in states:
-        if state.mesh in meshes:
-            _write_one(meshes[state.mesh], state, services, now)
+        if (mesh_row := meshes.get(state.mesh)) is not None:
+            _write_one(mesh_row, state, services.get(mesh_row.pk, {}), now)
 
 
 def _write_one(
     mesh: models.Mesh,
     state: ProxyState,
-    services: Mapping[str, models.Service],
+    services: Mapping[str, int],
     now: datetime,
 ) -> None:
     proxy, _ = models.Proxy.objects.update_or_create(
@@ -205,7 +244,7 @@ def _write_one(
     known = dict(proxy.acknowledgements.values_list("service_id", "generation"))
     for name, generation in state.generations.items():
         service = services.get(name)
-        if service is not None and known.get(service.pk) != generation:
+        if service is not None and known.get(service) != generation:
             models.Acknowledgement.objects.update_or_create(
-                proxy=proxy, service=service, defaults={"generation": generation, "at": now}
+                proxy=proxy, service_id=service, defaults={"generation": generation, "at": now}
             )

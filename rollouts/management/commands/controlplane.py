@@ -1,6 +1,7 @@
 """``manage.py controlplane``: the Envoy control plane as a process.
 
-Joins the rows (``xds.source``) with the server (``xds.server``): reads the rows when somebody
+Joins the rows (``xds.source``) with the server (``xds.server``), for proxies of this machine and,
+with ``--tls-address``, for those beside tasks elsewhere: reads the rows when somebody
 rings, and by itself twice a second; writes what proxies acknowledge. Stateless: it can be killed
 and started again at any time.
 """
@@ -16,15 +17,17 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, close_old_connections
 
 from rollouts import clock, reconcile
-from rollouts.errors import InvalidInput
-from rollouts.xds import source
+from rollouts.errors import InvalidInput, MeshuiError
+from rollouts.pki import Authority
+from rollouts.xds import peers, source
 from rollouts.xds.proxies import ProxyState
 from rollouts.xds.server import ControlPlane
 from rollouts.xds.snapshot import Mesh, VirtualService, snapshot
+from rollouts.xds.tls import ServerCertificate
 
 log = logging.getLogger("rollouts.controlplane")
 T = TypeVar("T")
@@ -38,14 +41,24 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--address", default=f"127.0.0.1:{settings.XDS_PORT}")
+        parser.add_argument(
+            "--tls-address",
+            default=settings.XDS_TLS_ADDRESS,
+            help="host:port for proxies elsewhere, by TLS and with a certificate; empty: none",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asyncio.run(_Process(options["address"]).run())
+        try:
+            asyncio.run(_Process(options["address"], options["tls_address"]).run())
+        except MeshuiError as error:
+            raise CommandError(str(error)) from error
 
 
 class _Process:
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, tls_address: str) -> None:
+        self._address, self._tls_address = address, tls_address
+        # Meshes that are not served as their rows are, so that each is logged once.
+        self._wrong: dict[str, str] = {}
         # One thread: one database connection that stays open, and reads in the order they came.
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._meshes: dict[str, Mesh] = {}  # as they are served
@@ -56,6 +69,9 @@ class _Process:
             on_change=self._hear,
             state_dir=settings.STATE / "xds",
         )
+        self._certificate = ServerCertificate(
+            Authority(settings.PKI_DIR), settings.XDS_NAMES, lambda: clock.moment().now
+        )
 
     async def run(self) -> None:
         stop = asyncio.Event()
@@ -65,6 +81,10 @@ class _Process:
         self._plane.remember(await self._read(source.known_proxies, clock.moment().now))
         await self._plane.start(self._address)
         log.info("control plane listens on %s", self._address)
+        if self._tls_address:
+            credentials = self._certificate.credentials()
+            await self._plane.start_guarded(self._tls_address, credentials, peers.admit)
+            log.info("control plane listens on %s by TLS", self._tls_address)
         chores = [asyncio.create_task(self._poll()), asyncio.create_task(self._write())]
         await stop.wait()
         for chore in chores:
@@ -85,7 +105,7 @@ class _Process:
             self._replace(slug, await self._read(source.newer_weights, slug, known))
         found = await self._read(source.load_service, slug, name)
         if found is None or self._known(slug, name) is None:
-            self._serve(await self._read(source.load, slug))
+            await self._load(slug)
         else:
             self._replace(slug, found)
 
@@ -107,7 +127,17 @@ class _Process:
 
     async def _refresh_all(self) -> None:
         for slug in await self._read(source.meshes):
-            self._serve(await self._read(source.load, slug))
+            await self._load(slug)
+        names = await self._read(source.control_plane_names)
+        self._certificate.names = tuple(dict.fromkeys([*settings.XDS_NAMES, *names]))
+
+    async def _load(self, slug: str) -> None:
+        try:
+            mesh = await self._read(source.load, slug)
+        except InvalidInput as error:
+            self._is_wrong(slug, error)
+        else:
+            self._serve(mesh)
 
     def _serve(self, mesh: Mesh | None) -> None:
         if mesh is None or mesh == self._meshes.get(mesh.name):
@@ -115,10 +145,16 @@ class _Process:
         try:
             self._plane.set_snapshot(mesh.name, snapshot(mesh))
         except InvalidInput as error:
-            # What is served stays; the router sees that the generation does not come.
-            log.error("mesh %s: not served: %s", mesh.name, error)
+            self._is_wrong(mesh.name, error)
         else:
             self._meshes[mesh.name] = mesh
+            self._wrong.pop(mesh.name, None)
+
+    def _is_wrong(self, slug: str, error: InvalidInput) -> None:
+        """What is served stays; the router sees that the generation does not come."""
+        if self._wrong.get(slug) != str(error):
+            self._wrong[slug] = str(error)
+            log.error("mesh %s: not served: %s", slug, error)
 
     async def _poll(self) -> None:
         seen: object = None
