@@ -107,10 +107,11 @@ def _finish(stack: Stack, cloud: Cloud) -> Progress:
                                permanent=True)  # fmt: skip
     if stack.mesh.production and not there.protected:
         cloud.protect(on=True)
+    now = timezone.now()
     if there.outputs.get("EchoClientSecret"):
-        identity.ensure(stack.mesh, there.outputs["EchoClientSecret"])
+        identity.ensure(stack.mesh, there.outputs["EchoClientSecret"], now)
     if stack.name == "app":
-        registered.ensure(stack.mesh, timezone.now())
+        registered.ensure(stack.mesh, now)
     return ready(stack, there)
 
 

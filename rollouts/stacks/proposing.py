@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+from django.utils import timezone
+
 from rollouts.errors import AwsConflict, AwsGone, AwsNothingToDo, ProvisionerError
 from rollouts.models import Service, Stack
-from rollouts.stacks import changes, cost, images, parameters, registered
+from rollouts.stacks import changes, cost, identity, images, parameters, registered
 from rollouts.stacks.base import Line, Progress
 from rollouts.stacks.cfn import STACK, Cloud, There, template_of
 from rollouts.stacks.watching import at, stage_of
@@ -170,6 +172,8 @@ def _nothing(stack: Stack, there: There | None) -> Progress:
     text = "The stack is as its template and settings say: there is nothing to do."
     line = Line(stack.name, STACK, "NOTHING_TO_DO", text, uid=f"nothing-{stack.attempt}")
     outputs = there.outputs if there is not None else {}
+    if outputs.get("EchoClientSecret"):
+        identity.ensure(stack.mesh, outputs["EchoClientSecret"], timezone.now())  # may be old
     return at(stack, "ready", "nothing", lines=(line,), outputs=outputs,
               proposal={"nothing": True})  # fmt: skip
 

@@ -60,8 +60,7 @@ class Template:
             return bool(one == other)
         if how == "Fn::Not":
             return not self._true(what[0])
-        assert how == "Fn::And", how
-        return all(self._true(each) for each in what)
+        return {"Fn::And": all, "Fn::Or": any}[how](self._true(each) for each in what)
 
     def _resolved(self, value: Any) -> Any:
         if isinstance(value, list):

@@ -253,6 +253,13 @@ def test_with_a_certificate_http_only_redirects():
     assert made.outputs["Endpoint"]["Fn::Sub"][0] == "https://${Host}"
 
 
+def test_an_internal_certificate_is_not_shown_to_the_public():
+    made = template("app", Router="alb", CertificateArn=CERTIFICATE)
+    assert "HttpsListener" not in made.resources
+    both = template("app", Router="alb", CertificateArn=CERTIFICATE, PublicHost="echo.example.com")
+    assert "HttpsListener" in both.resources
+
+
 def test_https_needs_tls_1_2():
     listeners = [
         listener
