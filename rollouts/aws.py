@@ -98,7 +98,7 @@ def longest_s() -> float:
     return CONNECT_S + READ_S[_urgent.get()]
 
 
-def call(account: Account, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
+def call(account: Account, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
     """One API call, ``operation`` in snake_case. Raises AwsError; see ``errors`` for the kinds."""
     try:
         return _call(account, service, operation, arguments)
@@ -122,7 +122,7 @@ def _call(
 
 
 def pages(
-    account: Account, service: str, operation: str, key: str, **arguments: Any
+    account: Account, service: str, operation: str, key: str, /, **arguments: Any
 ) -> list[dict[str, Any] | str | Any]:
     """Everything under ``key`` of all pages of an operation. Raises AwsError."""
     _hold_back(account, service)
