@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rollouts.errors import AwsError, InvalidInput, ProvisionerError
+from rollouts.errors import AwsError, InvalidInput, PkiError, ProvisionerError
 from rollouts.models import Stack
 from rollouts.stacks import creating, destroying, drifting, proposing
 from rollouts.stacks.base import Change, Progress
@@ -32,7 +32,7 @@ class CloudFormationProvisioner:
             return _step(stack)
         except AwsError as error:
             raise ProvisionerError(str(error), permanent=error.permanent) from error
-        except InvalidInput as error:
+        except (InvalidInput, PkiError) as error:
             raise ProvisionerError(str(error), permanent=True) from error
 
 

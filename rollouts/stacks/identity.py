@@ -12,19 +12,19 @@ from datetime import datetime
 from importlib import import_module
 
 from rollouts import aws, pki
-from rollouts.errors import AwsGone, InvalidInput, ProvisionerError
+from rollouts.errors import AwsGone, InvalidInput
 from rollouts.models import Mesh
 
 SERVICE = "echo_client"
 # A task reads its secret once, when it starts: a new certificate needs new tasks, so not too often.
 DAYS = 365
-BOOTSTRAP = "rollouts.xds.bootstrap"  # by name, as adapters are: stacks do not know proxies
+SIDECAR = "rollouts.xds.sidecar"  # by name, as adapters are: stacks do not know proxies
 
 
 def ensure(mesh: Mesh, secret: str, now: datetime) -> None:
     """Write certificate, key, CA and bootstrap into ``secret`` (an ARN), unless they are well.
 
-    Raises ProvisionerError, PkiError, AwsError.
+    Raises InvalidInput, PkiError, AwsError.
     """
     account = aws.account_of(mesh.settings)
     first = bootstrap(mesh)
@@ -42,14 +42,10 @@ def ensure(mesh: Mesh, secret: str, now: datetime) -> None:
 
 
 def bootstrap(mesh: Mesh) -> str:
-    """The first configuration of the mesh's sidecars. Raises ProvisionerError."""
-    host, _, port = str(mesh.settings.get("control_plane") or "").rpartition(":")
-    if not host or not port.isdigit():
-        raise ProvisionerError(
-            "The setting control_plane must be host:port, where sidecars reach meshui.",
-            permanent=True,
-        )
-    text: str = import_module(BOOTSTRAP).remote(mesh.slug, SERVICE, host, int(port))
+    """The first configuration of the mesh's sidecars. Raises InvalidInput."""
+    sidecar = import_module(SIDECAR)
+    where = sidecar.control_plane_address(str(mesh.settings.get("control_plane") or ""))
+    text: str = sidecar.sidecar_bootstrap(mesh.slug, SERVICE, where)
     return text
 
 

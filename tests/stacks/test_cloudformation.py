@@ -294,7 +294,7 @@ def test_an_app_waits_for_its_task_sets(all_three, ask, walk, clock, mesh):
     cloud = Cloud(app)
     where = {"cluster": "echo", "service": "echo_server"}
     base = app.outputs["EchoServerTaskDefinition"]
-    made = our_aws.call(cloud.account, "ecs", "create_task_set", taskDefinition=base, externalId="a",
+    made = our_aws.call(cloud.account, "ecs", "create_task_set", taskDefinition=base,
                         scale={"value": 0, "unit": "PERCENT"}, **where)  # fmt: skip
     actions.request_deprovision(app, typed_name="app", ask=ask())
     for _ in range(5):
