@@ -92,6 +92,11 @@ def _fail_build(asked: dict[str, Any]) -> None:
     inject.FAIL_BUILDS[asked["project"]] = asked.get("phase", "BUILD")
 
 
+@verb("pass")
+def _pass(asked: dict[str, Any]) -> None:
+    world.skip(float(asked["seconds"]))
+
+
 @verb("speeds")
 def _speeds(asked: dict[str, Any]) -> dict[str, float]:
     for name in ("task", "stack"):
@@ -150,6 +155,10 @@ class Fake:
     def speeds(self, **seconds: float) -> dict[str, float]:
         """Set ``task`` (seconds a stage) and ``stack`` (seconds a resource)."""
         return dict(self.ask("speeds", seconds))
+
+    def pass_(self, seconds: float) -> None:
+        """Let ``seconds`` of every life cycle pass now: with slow speeds, no test needs luck."""
+        self.ask("pass", {"seconds": seconds})
 
     def leftovers(self) -> dict[str, list[str]]:
         """Kind of resource → names of those that still exist; kinds without any are left out."""

@@ -36,22 +36,23 @@ def test_a_task_set_starts_its_own_tasks(echo: Echo):
 
 
 def test_a_task_lives_through_every_stage(aws: Fake, echo: Echo):
-    aws.speeds(task=0.08)
-    made, stages = echo.start(), list[str]()
+    aws.speeds(task=60)
+    made, stages = echo.start(scale={"unit": "PERCENT", "value": 50}), list[str]()
 
-    def look(status: str) -> str:
-        (task,) = echo.tasks(status)[:1]
-        if task["lastStatus"] not in stages:
-            stages.append(task["lastStatus"])
-        return str(task["lastStatus"])
+    def pass_through(status: str, times: int) -> None:
+        for _ in range(times):
+            stages.append(echo.tasks(status)[0]["lastStatus"])
+            aws.pass_(60)
 
-    until(lambda: look("RUNNING") == "RUNNING")
+    pass_through("RUNNING", 4)
     echo.client("ecs").delete_task_set(cluster="echo", service="echo_server", taskSet=made["id"])
-    until(lambda: look("STOPPED") == "STOPPED")
+    pass_through("STOPPED", 4)
     assert stages == [
         "PROVISIONING", "PENDING", "ACTIVATING", "RUNNING",
         "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED",
     ]  # fmt: skip
+    aws.pass_(3600)
+    assert echo.tasks("STOPPED") == []
 
 
 def test_looking_does_not_move_a_task(aws: Fake, echo: Echo):
@@ -84,12 +85,15 @@ def test_each_task_has_an_address_of_its_own(aws: Fake, echo: Echo):
 
 
 def test_a_container_is_healthy_a_stage_after_it_runs(aws: Fake, echo: Echo):
-    aws.speeds(task=0.1)
+    aws.speeds(task=60)
     made = echo.start()
-    running = until(lambda: echo.task_set(made)["runningCount"] == 2 and echo.task_set(made))
-    assert running["stabilityStatus"] == "STABILIZING"
+    aws.pass_(180)
+    assert echo.task_set(made)["runningCount"] == 2
+    assert echo.task_set(made)["stabilityStatus"] == "STABILIZING"
     assert {task["healthStatus"] for task in echo.tasks()} == {"UNKNOWN"}
-    assert echo.steady(made)["pendingCount"] == 0
+    aws.pass_(60)
+    assert echo.task_set(made)["stabilityStatus"] == "STEADY_STATE"
+    assert {task["healthStatus"] for task in echo.tasks()} == {"HEALTHY"}
 
 
 def test_the_scale_rounds_up(aws: Fake, echo: Echo):
