@@ -21,10 +21,14 @@ def told(weights: Weights) -> str:
 
 
 def goal(found: Weights, wanted: Weights, may_stay: Iterable[str]) -> dict[str, int]:
-    """What to write: the wanted weights, and at 0 those of ``may_stay``.
+    """What to write: the wanted weights (those found where none are), and at 0 ``may_stay``.
 
     Targets at 0 stay named: a proxy knows them before requests come, and a load balancer asks for
     their health. The order is by name, so that the same weights are the same text.
     """
-    some = {name: weight for name, weight in wanted.items() if weight} or dict(found)
+    some = _some(wanted) or _some(found)
     return dict(sorted((dict.fromkeys(may_stay, 0) | some).items()))
+
+
+def _some(weights: Weights) -> dict[str, int]:
+    return {name: weight for name, weight in weights.items() if weight}
