@@ -13,6 +13,7 @@ from rollouts.actions.ask import Ask, permit, record, repeated, validated
 from rollouts.actions.rollouts import OPERATE
 from rollouts.errors import ActionRefused, InvalidInput
 from rollouts.models import Mesh, Service, Version
+from rollouts.routers.base import check_settings, router
 
 SETTABLE = frozenset(
     {
@@ -34,6 +35,7 @@ def add_service(mesh: Mesh, fields: Mapping[str, Any], *, ask: Ask) -> Service:
     service = Service(mesh=mesh, wake_at=ask.now, **fields)
     _name_is_free(service)
     validated(service)
+    check_settings(service, router(mesh.router).caps)
     with transaction.atomic():
         service.save()
         record(ask, "add-service", f"added the service {service.slug}", mesh=mesh, service=service)
@@ -58,6 +60,8 @@ def change_service(service: Service, fields: Mapping[str, Any], *, ask: Ask) -> 
         setattr(kept, name, value)
     _name_is_free(kept)
     validated(kept)
+    if changed.keys() & {"default_plan", "keep_warm"}:
+        check_settings(kept, router(kept.mesh.router).caps)
     with transaction.atomic():
         Service.objects.filter(pk=service.pk).update(**changed)
         Service.objects.wake(service.pk, ask.now)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
-from rollouts.domain.plan import Plan
+from rollouts.domain.plan import PRESETS, Plan, parse
 from rollouts.domain.state import Confirmed
-from rollouts.errors import InvalidPlan, RouterError
+from rollouts.errors import InvalidInput, InvalidPlan, RouterError
 from rollouts.models import Service, Version
 
 REGISTRY = {
@@ -78,6 +78,25 @@ def router(kind: str) -> Router:
 
 
 def check_plan(plan: Plan, caps: Caps) -> None:
-    """Refuse, with a sentence, a plan that asks for what the router cannot do."""
+    """Refuse, with a sentence, a plan that asks for what the router cannot do.
+
+    Nothing but the split of requests depends on the router: holds and approvals begin only when
+    weights count as in force, however long that takes.
+    """
     if caps.max_targets < 2 and any(0 < step.weight < 100 for step in plan):
         raise InvalidPlan("plan", "This router cannot split requests between two versions.")
+
+
+def check_settings(service: Service, caps: Caps) -> None:
+    """Refuse settings that the service's router cannot keep. Raises InvalidInput for the field."""
+    text = service.default_plan
+    try:
+        check_plan(PRESETS[text].steps if text in PRESETS else parse(text), caps)
+    except InvalidPlan as error:
+        raise InvalidInput("default_plan", str(error)) from error
+    # Stable and new are named beside the kept ones.
+    if service.keep_warm > (room := max(0, caps.max_targets - 2)):
+        raise InvalidInput(
+            "keep_warm",
+            f"At most {room}: this router names {caps.max_targets} versions of a service at once.",
+        )
