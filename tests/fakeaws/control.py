@@ -77,6 +77,16 @@ def _fail_family(asked: dict[str, Any]) -> None:
     inject.FAIL_FAMILIES[asked["family"]] = asked["reason"]
 
 
+@verb("crash-family")
+def _crash_family(asked: dict[str, Any]) -> None:
+    inject.CRASHES[asked["family"]] = int(asked.get("exit_code", 1))
+
+
+@verb("unhealthy-family")
+def _unhealthy_family(asked: dict[str, Any]) -> None:
+    inject.UNHEALTHY.add(asked["family"])
+
+
 @verb("fail-image")
 def _fail_image(asked: dict[str, Any]) -> None:
     inject.FAIL_IMAGES[asked["image"]] = asked["reason"]
@@ -138,6 +148,14 @@ class Fake:
 
     def fail_family(self, family: str, reason: str) -> None:
         self.ask("fail-family", {"family": family, "reason": reason})
+
+    def crash_family(self, family: str, exit_code: int = 1) -> None:
+        """Its tasks end as soon as they are RUNNING, until ``clear``."""
+        self.ask("crash-family", {"family": family, "exit_code": exit_code})
+
+    def unhealthy_family(self, family: str) -> None:
+        """Its tasks run, fail their health check and are replaced, until ``clear``."""
+        self.ask("unhealthy-family", {"family": family})
 
     def fail_image(self, image: str, reason: str) -> None:
         self.ask("fail-image", {"image": image, "reason": reason})

@@ -87,6 +87,13 @@ class Echo:
             serviceRegistries=[{"registryArn": self.registry}], **asked,
         )["taskSet"]  # fmt: skip
 
+    def run(self, definition: str) -> None:
+        """A task of nobody's."""
+        self.client("ecs").run_task(
+            cluster="echo", taskDefinition=definition, launchType="FARGATE",
+            networkConfiguration=self.network,
+        )  # fmt: skip
+
     def task_set(self, made: Any) -> Any:
         sets = self.client("ecs").describe_task_sets(
             cluster="echo", service="echo_server", taskSets=[made["id"]]

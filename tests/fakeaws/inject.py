@@ -15,6 +15,10 @@ from tests.fakeaws.calls import Call, protocol_of
 
 FAIL_FAMILIES: dict[str, str] = {}
 """Family of a task definition → the reason with which each of its tasks fails to start."""
+CRASHES: dict[str, int] = {}
+"""Family → the exit code with which the first container of its RUNNING tasks ends."""
+UNHEALTHY: set[str] = set()
+"""Families whose tasks run but never pass their health check."""
 FAIL_IMAGES: dict[str, str] = {}
 """Part of an image's name → the reason with which its pull fails."""
 FAIL_RESOURCES: dict[str, str] = {}
@@ -90,7 +94,7 @@ def draw(call: Call) -> Rule | None:
 def clear() -> None:
     """Nothing fails on purpose any more."""
     rules.clear()
-    for chosen in (FAIL_FAMILIES, FAIL_IMAGES, FAIL_RESOURCES, FAIL_BUILDS):
+    for chosen in (FAIL_FAMILIES, FAIL_IMAGES, FAIL_RESOURCES, FAIL_BUILDS, CRASHES, UNHEALTHY):
         chosen.clear()
 
 

@@ -17,11 +17,12 @@ from typing import Any, Protocol
 
 from moto.core.utils import utcnow
 
-from tests.fakeaws import inject, world
+from tests.fakeaws import inject, tasklogs, world
 from tests.fakeaws.ecr import pull_failure
 from tests.fakeaws.secrets import SecretUnavailable, with_secrets
 
 GRACE_S = 30.0
+UNHEALTHY_REASON = "Task failed container health checks"
 KEPT_S = 3600.0  # how long a STOPPED task can be described
 
 NEXT = {
@@ -198,7 +199,7 @@ def _may_leave(task: Task) -> bool:
     if task.last_status == "ACTIVATING" and engine:
         seen = engine.look(task.id)
         if seen.state == "exited":
-            _exited(task, seen)
+            _exited(task, seen.container, seen.exit_code, seen.log_tail)
             return False
         return bool(seen.state != "starting")
     return not (task.stopper and task.stopper.is_alive())
@@ -230,6 +231,8 @@ def _cannot_start(task: Task) -> str:
         if why := pull_failure(str(container["image"]), task.account):
             return why
     task.pull_stopped_at = utcnow()
+    if why := tasklogs.missing_group(definitions, task.account):
+        return why
     try:
         resolved = with_secrets(definitions, task.account)
     except SecretUnavailable as error:
@@ -258,16 +261,27 @@ def _run(task: Task) -> None:
     task.started_at = utcnow()
     for container in task.containers:
         container["lastStatus"] = "RUNNING"
+    for definition in task.definition.container_definitions:
+        lines = [f"{definition['name']} of {task.definition.family} is listening"]
+        tasklogs.write(definition, task.id, task.account, lines)
     _tell("running", task)
 
 
 def _watch(task: Task, now: float) -> None:
     """A RUNNING task becomes healthy one stage later, or when its processes are; or it has died."""
-    state = "healthy" if now - task.since >= world.speeds.task else "running"
+    family, due = task.definition.family, now - task.since >= world.speeds.task
+    state = "healthy" if due and family not in inject.UNHEALTHY else "running"
+    if family in inject.CRASHES:
+        _exited(task, task.containers[0]["name"], inject.CRASHES[family], "It crashed on purpose.")
+        return
+    if due and family in inject.UNHEALTHY:
+        task.health_status = "UNHEALTHY"
+        stop(task, "ServiceSchedulerInitiated", UNHEALTHY_REASON)
+        return
     if engine:
         seen = engine.look(task.id)
         if seen.state == "exited":
-            _exited(task, seen)
+            _exited(task, seen.container, seen.exit_code, seen.log_tail)
             return
         if task.probed or seen.state == "healthy":
             state = seen.state
@@ -283,12 +297,15 @@ def _watch(task: Task, now: float) -> None:
         _tell("healthy", task)
 
 
-def _exited(task: Task, seen: Any) -> None:
-    for container in task.containers:
-        if container["name"] == seen.container:
-            container["exitCode"] = seen.exit_code
-            if seen.exit_code == 137:
-                container["reason"] = "OutOfMemoryError: Container killed due to memory usage"
+def _exited(task: Task, name: str, exit_code: int | None, log_tail: str) -> None:
+    definitions = task.definition.container_definitions
+    for container, definition in zip(task.containers, definitions, strict=True):
+        if container["name"] != name:
+            continue
+        container["exitCode"] = exit_code
+        if exit_code == 137:
+            container["reason"] = "OutOfMemoryError: Container killed due to memory usage"
+        tasklogs.write(definition, task.id, task.account, log_tail.splitlines())
     stop(task, "EssentialContainerExited", "Essential container in task exited")
 
 
@@ -330,7 +347,8 @@ def _ended(task: Task, at: float) -> None:
 
 def failed(task: Task) -> bool:
     """True when the task ended by itself, not because somebody wanted fewer."""
-    return task.stop_code in ("TaskFailedToStart", "EssentialContainerExited")
+    by_itself = task.stop_code in ("TaskFailedToStart", "EssentialContainerExited")
+    return by_itself or task.stopped_reason == UNHEALTHY_REASON
 
 
 def _tell(event: str, task: Task) -> None:

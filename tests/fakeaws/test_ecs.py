@@ -220,6 +220,79 @@ def test_a_task_that_cannot_start_says_why_and_is_replaced_for_ever(
     until(lambda: "unable to consistently start" in str(echo.described()["events"]))
 
 
+@pytest.mark.parametrize("code", [1, 137])
+def test_a_task_that_crashes_says_its_exit_code(aws: Fake, echo: Echo, code: int):
+    aws.crash_family("echo-echo_server--1", code)
+    echo.start()
+    task = until(lambda: echo.tasks("STOPPED"))[0]
+    assert task["stopCode"] == "EssentialContainerExited"
+    assert task["containers"][0]["exitCode"] == code
+    assert ("OutOfMemory" in task["containers"][0].get("reason", "")) == (code == 137)
+    aws.clear()
+    until(lambda: echo.described()["runningCount"] == 2)
+
+
+def test_a_task_that_never_becomes_healthy_is_replaced(aws: Fake, echo: Echo):
+    aws.unhealthy_family("echo-echo_server--1")
+    made = echo.start()
+    task = until(lambda: echo.tasks("STOPPED"))[0]
+    assert task["stoppedReason"] == "Task failed container health checks"
+    assert echo.task_set(made)["stabilityStatus"] == "STABILIZING"
+    assert echo.instances(HealthStatus="HEALTHY") == []
+
+
+def logged(**more: str) -> dict[str, Any]:
+    options = {"awslogs-group": "echo", "awslogs-region": "eu-central-1",
+               "awslogs-stream-prefix": "echo_server--1"}  # fmt: skip
+    return {"logDriver": "awslogs", "options": options | more}
+
+
+def test_what_a_container_writes_is_in_the_log_group(aws: Fake, echo: Echo):
+    logs = echo.client("logs")
+    logs.create_log_group(logGroupName="echo")
+    definition = echo.definition("echo", "busybox:1", logConfiguration=logged())
+    echo.run(definition)
+    aws.settle()
+    task = echo.tasks()[0]["taskArn"].split("/")[-1]
+    events = logs.get_log_events(
+        logGroupName="echo", logStreamName=f"echo_server--1/app/{task}", startFromHead=True
+    )["events"]
+    assert [event["message"] for event in events] == ["app of echo is listening"]
+
+
+def test_a_task_without_its_log_group_does_not_start(aws: Fake, echo: Echo):
+    echo.run(echo.definition("echo", "busybox:1", logConfiguration=logged()))
+    aws.settle()
+    assert "failed to validate logger args" in echo.tasks("STOPPED")[0]["stoppedReason"]
+
+
+def test_targets_come_and_go_with_their_tasks(aws: Fake, echo: Echo):
+    elb, ec2 = echo.client("elbv2"), echo.client("ec2")
+    subnets = [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]][:2]
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    balancer = elb.create_load_balancer(Name="echo", Subnets=subnets)["LoadBalancers"][0]
+    group = elb.create_target_group(
+        Name="echo-v1", Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip"
+    )["TargetGroups"][0]["TargetGroupArn"]
+    elb.create_listener(
+        LoadBalancerArn=balancer["LoadBalancerArn"], Protocol="HTTP", Port=80,
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+    )  # fmt: skip
+    made = echo.start(
+        loadBalancers=[{"targetGroupArn": group, "containerName": "app", "containerPort": 50051}]
+    )
+    aws.settle()
+
+    def states() -> list[str]:
+        found = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        assert {each["Target"]["Port"] for each in found} <= {50051}
+        return [each["TargetHealth"]["State"] for each in found]
+
+    until(lambda: states() == ["healthy", "healthy"])
+    echo.client("ecs").delete_task_set(cluster="echo", service="echo_server", taskSet=made["id"])
+    assert "healthy" not in states()
+
+
 def test_a_stopped_task_is_replaced_and_can_still_be_described(aws: Fake, echo: Echo):
     echo.start()
     aws.settle()

@@ -103,7 +103,7 @@ def test_secrets_become_values(aws: Fake, echo: Echo, engine: Listed):
     definition = echo.definition(
         "a", "busybox:1", secrets=secrets, environment=[{"name": "A", "value": "b"}]
     )
-    run(echo, definition)
+    echo.run(definition)
     until(lambda: echo.tasks() and engine.started)
     ((_ip, started),) = engine.started.values()
     (container,) = started["containerDefinitions"]
@@ -117,13 +117,6 @@ def test_a_secret_without_a_value_keeps_the_task_from_starting(aws: Fake, echo: 
     asked = {"Name": "empty"} | ({"SecretString": "{}"} if key else {})
     arn = echo.client("secretsmanager").create_secret(**asked)["ARN"]
     secrets = [{"name": "KEY", "valueFrom": arn + key}]
-    run(echo, echo.definition("a", "busybox:1", secrets=secrets))
+    echo.run(echo.definition("a", "busybox:1", secrets=secrets))
     (task,) = until(lambda: echo.tasks("STOPPED"))
     assert task["stoppedReason"].startswith("ResourceInitializationError: unable to pull secrets")
-
-
-def run(echo: Echo, definition: str) -> None:
-    echo.client("ecs").run_task(
-        cluster="echo", taskDefinition=definition, launchType="FARGATE",
-        networkConfiguration=echo.network,
-    )  # fmt: skip
