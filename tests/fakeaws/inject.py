@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 from xml.sax.saxutils import escape
 
+from tests.fakeaws import world
 from tests.fakeaws.calls import Call, protocol_of
 
 FAIL_FAMILIES: dict[str, str] = {}
@@ -58,7 +60,11 @@ SENTENCES = {
 
 @dataclass
 class Rule:
-    """Which calls fail, how, how often (``rate``), and how many times more (None: for ever)."""
+    """Which calls fail, how, how often (``rate``), and how many times more (None: for ever).
+
+    ``service`` and ``operation`` may be patterns, as "Create*". ``seconds``: how long a time-out
+    says nothing, unless the client hangs up before.
+    """
 
     service: str = "*"
     operation: str = "*"
@@ -74,7 +80,8 @@ class Rule:
 
     def hits(self, call: Call) -> bool:
         """True when this call fails; uses up one of ``times``."""
-        if self.service not in ("*", call.service) or self.operation not in ("*", call.operation):
+        asked = ((call.service, self.service), (call.operation, self.operation))
+        if not all(fnmatchcase(name, pattern) for name, pattern in asked):
             return False
         if self.times == 0 or self.dice.random() >= self.rate:
             return False
@@ -88,7 +95,8 @@ rules: list[Rule] = []
 
 def draw(call: Call) -> Rule | None:
     """The first rule that lets this call fail."""
-    return next((rule for rule in list(rules) if rule.hits(call)), None)
+    with world.LOCK:
+        return next((rule for rule in rules if rule.hits(call)), None)
 
 
 def clear() -> None:

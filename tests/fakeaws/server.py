@@ -80,10 +80,10 @@ class Application:
         if rule is None:
             return _send(start, *self._answered(call, environ))
         call.injected, call.outcome = True, rule.error
-        call.took_effect = rule.error.endswith("-after")
-        if call.took_effect:
+        call.took_effect = False
+        if rule.error.endswith("-after"):
             self._answered(call, environ)
-            call.outcome = rule.error
+            call.took_effect, call.outcome = call.outcome == "ok", rule.error
         if rule.error in inject.DROPS:
             _hang_up(environ, rule.seconds if rule.error.startswith("timeout") else 0)
         return _send(start, *inject.refusal(call, rule.error))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -131,6 +132,38 @@ def test_only_the_named_operation_fails(aws: Fake, client: Client):
     client("appmesh").list_meshes()
     code, _ = code_of(lambda mesh: mesh.describe_mesh(meshName="a"), client("appmesh"))
     assert code == "TooManyRequestsException"
+
+
+def test_operations_are_named_by_a_pattern(aws: Fake, client: Client):
+    aws.inject("ecs", "Create*", error="LimitExceededException")
+    client("ecs").list_clusters()
+    code, _ = code_of(lambda ecs: ecs.create_cluster(clusterName="a"), client("ecs"))
+    assert code == "LimitExceededException"
+
+
+def test_a_refused_call_has_no_effect_even_when_its_answer_is_lost(aws: Fake, client: Client):
+    aws.inject("ecs", error="reset-after", times=1)
+    with pytest.raises((ConnectionClosedError, ConnectionError)):
+        client("ecs").delete_cluster(cluster="nothing")
+    assert aws.calls()[0]["took_effect"] is False
+
+
+def test_many_threads_lose_nothing(aws: Fake, client: Client):
+    ecs = client("ecs")
+    aws.inject("ecs", "CreateCluster", error="ThrottlingException", times=7)
+
+    def make(number: int) -> bool:
+        try:
+            ecs.create_cluster(clusterName=f"c{number}")
+        except ClientError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make, range(40)))
+    assert made.count(False) == 7
+    assert len(ecs.list_clusters()["clusterArns"]) == 33
+    assert len(aws.calls()) == 41
 
 
 def test_reset_forgets_everything(aws: Fake, client: Client):
