@@ -1,0 +1,89 @@
+"""``python -m tests.fakeaws --run-tasks``: a RUNNING task is a process that answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import grpc
+import pytest
+from botocore.config import Config
+
+from protos import echo_pb2, echo_pb2_grpc
+from tests.envoy import free_port
+from tests.fakeaws.control import Fake
+from tests.fakeaws.echo import Echo, until
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.fakeaws", "--port", "0", "--run-tasks"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MESHUI_FAKE_TASK_SECONDS": "0.05"},
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def echo(url: str) -> Echo:
+    session = boto3.session.Session("fake", "fake", region_name="eu-central-1")
+    config = Config(inject_host_prefix=False)
+    made: dict[str, Any] = {}
+
+    def client(service: Any) -> Any:
+        made[service] = made.get(service) or session.client(
+            service, endpoint_url=url, config=config
+        )
+        return made[service]
+
+    return Echo(client).make()
+
+
+def answers(address: tuple[str, int]) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(address) == 0
+
+
+def greeting(address: tuple[str, int]) -> str:
+    with grpc.insecure_channel(f"{address[0]}:{address[1]}") as channel:
+        stub = echo_pb2_grpc.EchoServiceStub(channel)
+        return str(
+            stub.Echo(echo_pb2.EchoRequest(name="a"), timeout=5, wait_for_ready=True).message
+        )
+
+
+def test_a_task_answers_until_its_set_is_deleted(echo: Echo, url: str):
+    port = free_port()
+    definition = echo.definition(
+        "echo-1", echo.image("1.0"), portMappings=[{"containerPort": port}], healthCheck={
+            "command": ["CMD-SHELL", "exit 0"], "interval": 5,
+        },
+        environment=[{"name": "PORT", "value": str(port)}, {"name": "VERSION", "value": "1.0"}],
+    )  # fmt: skip
+    made = echo.client("ecs").create_task_set(
+        cluster="echo", service="echo_server", taskDefinition=definition, externalId="echo--1",
+        launchType="FARGATE", networkConfiguration=echo.network,
+        scale={"unit": "PERCENT", "value": 50}, serviceRegistries=[{"registryArn": echo.registry}],
+    )["taskSet"]  # fmt: skip
+    (instance,) = until(lambda: echo.instances(HealthStatus="HEALTHY"), seconds=20)
+    known = instance["Attributes"]
+    address = known["AWS_INSTANCE_IPV4"], int(known["AWS_INSTANCE_PORT"])
+    assert "1.0" in greeting(address)
+    echo.client("ecs").delete_task_set(cluster="echo", service="echo_server", taskSet=made["id"])
+    until(lambda: not answers(address), seconds=20)
+    until(lambda: "task" not in Fake(url).leftovers(), seconds=20)
