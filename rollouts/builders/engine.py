@@ -16,11 +16,13 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from django.conf import settings
 from docker import APIClient
 from docker.errors import DockerException
+from urllib3.exceptions import HTTPError
 
 from rollouts.builders.base import BuildProgress
 from rollouts.builders.docker import Recipe
@@ -32,6 +34,8 @@ DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 # A step of a build gets half of the share of a processor that a process has by default.
 CPU_SHARES = 512
 _END = object()
+# docker-py lets those of requests, urllib3 and the JSON of a cut stream through.
+BROKEN = (DockerException, requests.RequestException, HTTPError, OSError, ValueError)
 
 
 def build_and_push(recipe: Recipe) -> Generator[BuildProgress, None, None]:
@@ -48,7 +52,7 @@ def build_and_push(recipe: Recipe) -> Generator[BuildProgress, None, None]:
             for lines, told in _followed(_push(client, recipe), deadline):
                 yield BuildProgress("pushing", lines)
                 digest = told or digest
-    except (DockerException, requests.RequestException, OSError) as error:
+    except BROKEN as error:
         raise BuildError(f"The Docker engine cannot be used: {error}", permanent=True) from error
     if not digest:
         raise BuildError("The registry took the image but named no digest.", permanent=True)
@@ -56,7 +60,19 @@ def build_and_push(recipe: Recipe) -> Generator[BuildProgress, None, None]:
 
 
 def _client() -> APIClient:
+    _knock()
     return APIClient(base_url=settings.DOCKER_HOST, version="auto", timeout=CALL_S)
+
+
+def _knock() -> None:
+    """Raises OSError when nobody listens: docker-py would find out, and leave a socket open."""
+    where = urlsplit(settings.DOCKER_HOST)
+    if where.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(CALL_S)
+            door.connect(where.path)
+    else:
+        socket.create_connection((where.hostname, where.port), CALL_S).close()
 
 
 def _build(client: APIClient, recipe: Recipe, name: str) -> _Reader:
@@ -66,7 +82,7 @@ def _build(client: APIClient, recipe: Recipe, name: str) -> _Reader:
         lambda: client.build(
             fileobj=io.BytesIO(recipe.context), custom_context=True,
             dockerfile=recipe.dockerfile, tag=name, buildargs=dict(recipe.arguments),
-            rm=True, forcerm=True, decode=True, timeout=settings.BUILD_SECONDS,
+            rm=True, forcerm=True, decode=True, timeout=settings.BUILD_SECONDS + CALL_S,
             container_limits={"memory": memory, "memswap": memory, "cpushares": CPU_SHARES},
         ),
     )  # fmt: skip
@@ -159,7 +175,7 @@ class _Reader:
             for message in self._begin():
                 self._put(message)
             self._put(_END)
-        except (DockerException, requests.RequestException, OSError, ValueError) as error:
+        except BROKEN as error:
             self._put(error)
 
     def _put(self, message: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -143,8 +144,8 @@ def test_the_sample_is_a_context_that_passes_the_same_check():
     assert {"echo_services/server.py", "protos/echo_pb2.py"} <= set(kept)
 
 
-def test_the_packages_of_the_sample_are_those_that_are_locked():
-    root = context.Path(context.settings.BASE_DIR)
+def test_the_packages_of_the_sample_are_those_that_are_locked(settings):
+    root = Path(settings.BASE_DIR)
     locked = (root / "requirements/base.txt").read_text().replace(" \\\n", "\n")
     lines = (root / "echo_services/requirements.txt").read_text().replace(" \\\n", "\n")
     for line in lines.splitlines()[1:]:
