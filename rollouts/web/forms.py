@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.forms import BoundField
 
 from rollouts.domain import plan as plans
@@ -24,6 +23,7 @@ from rollouts.errors import InvalidInput
 from rollouts.models import Mesh, Service, Version
 from rollouts.models.mesh import LABEL
 from rollouts.web.asks import without_controls
+from rollouts.web.fields import Line, Lines, NumberField, RealField
 
 # Generic for the type checker only: Django's class is not.
 if TYPE_CHECKING:
@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 else:
     ModelForm = forms.ModelForm
 
+__all__ = [
+    "DeployForm",
+    "Line",
+    "Lines",
+    "NumberField",
+    "RealField",
+    "ServiceForm",
+    "VersionForm",
+    "plan_name",
+    "variables",
+    "with_holds",
+    "words",
+]
 CUSTOM = "custom"
 COMMAND_MAX, WORDS_MAX = 4000, 100
 ENVIRONMENT_MAX, VARIABLES_MAX = 16_000, 100
@@ -42,56 +55,6 @@ _IMAGE = re.compile(
 )
 PLACEHOLDERS = ("port", "python")
 RESERVED = ("add", "parts")
-
-
-class Line(forms.CharField):
-    """One line of visible characters."""
-
-    def clean(self, value: Any) -> str:
-        text = str(super().clean(value))
-        try:
-            return without_controls("", text)
-        except InvalidInput as error:
-            raise ValidationError(str(error)) from error
-
-
-class Lines(forms.CharField):
-    """Several lines, each of visible characters; tabs are spaces."""
-
-    widget = forms.Textarea
-
-    def clean(self, value: Any) -> str:
-        text = str(super().clean(value)).replace("\r\n", "\n").replace("\t", " ")
-        for number, line in enumerate(text.split("\n"), 1):
-            try:
-                without_controls("", line)
-            except InvalidInput as error:
-                raise ValidationError(f"Line {number}: {error}") from error
-        return text
-
-
-class NumberField(forms.IntegerField):
-    """A whole number in 0–9 only: no other digits, no +1, no 1.0, no spaces inside."""
-
-    def to_python(self, value: Any) -> int | None:
-        text = str(value).strip() if value is not None else ""
-        if text and not re.fullmatch(r"-?[0-9]{1,12}", text, re.A):
-            raise ValidationError("Use a whole number, as in 60.")
-        return int(text) if text else None
-
-
-class RealField(forms.Field):
-    """A plain decimal number: no exponent, NaN or infinity."""
-
-    def __init__(self, *, min_value: float, max_value: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.validators += [MinValueValidator(min_value), MaxValueValidator(max_value)]
-
-    def to_python(self, value: Any) -> float | None:
-        text = str(value).strip() if value is not None else ""
-        if text and not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,6})?", text, re.A):
-            raise ValidationError("Use a number, as in 2.5.")
-        return float(text) if text else None
 
 
 class DeployForm(forms.Form):
@@ -179,6 +142,17 @@ class VersionForm(forms.Form):
     def __init__(self, service: Service | None, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.service = service
+        self.on_ecs = service is not None and service.mesh.platform == "ecs"
+        if self.on_ecs:
+            self._ask_for_an_image()
+
+    def _ask_for_an_image(self) -> None:
+        image, command = self.fields["image"], self.fields["command"]
+        image.required = True
+        image.error_messages["required"] = "Give an image by its digest."
+        image.help_text = "By digest, as in repository@sha256:…: a tag can be moved to another one."
+        command.help_text = "Only if it is not the one of the image."
+        self.order_fields(["label", "image"])
 
     def clean_label(self) -> str:
         label = str(self.cleaned_data["label"])
@@ -188,12 +162,17 @@ class VersionForm(forms.Form):
         return label
 
     def clean_command(self) -> list[str]:
-        return words(str(self.cleaned_data["command"]))
+        argv = words(str(self.cleaned_data["command"]))
+        if self.on_ecs and any(f"{{{name}}}" in word for word in argv for name in PLACEHOLDERS):
+            raise ValidationError("{port} and {python} are filled in only on this machine.")
+        return argv
 
     def clean_image(self) -> str:
         image = str(self.cleaned_data["image"])
         if image and (not _IMAGE.fullmatch(image) or ".." in image or "//" in image):
             raise ValidationError("Use an image reference, as in registry.example/echo:1.0.")
+        if self.on_ecs and "@sha256:" not in image:
+            raise ValidationError("Name the image by its digest: repository@sha256: and 64 digits.")
         return image
 
     def clean_environment(self) -> dict[str, str]:
@@ -325,7 +304,7 @@ class ServiceForm(ModelForm):
         if self.instance.pk:
             for fixed in ("mesh", "slug"):
                 del self.fields[fixed]
-        elif not self.is_bound:
+        elif not self.is_bound and not self.initial.get("mesh"):
             self.initial["mesh"] = Mesh.objects.order_by("pk").values_list("pk", flat=True).first()
         for name, label in LABELS.items():
             if name in self.fields:

@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.forms import BoundField
 
 from rollouts.models import Mesh
-from rollouts.web.forms import Line, NumberField
+from rollouts.web.fields import Line, NumberField
 
 REGION = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-[1-9][0-9]?", re.A)
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}", re.A)
@@ -85,7 +85,9 @@ LATER = (
 )  # fmt: skip
 
 
-Entry = tuple[BoundField, list[str]]  # a field, and the stacks that must follow it
+# A field, the stacks that must follow it, and when it is asked for (empty: always).
+Entry = tuple[BoundField, list[str], str]
+ASKED = {"control_plane": "with Envoy", "bastion_cidr": "with SSH", "key_pair": "with SSH"}
 
 
 class MeshForm(forms.Form):
@@ -96,6 +98,7 @@ class MeshForm(forms.Form):
     name = Line(max_length=80, help_text="As people say it: Echo, production.")
     slug = Line(
         max_length=20,
+        label="Short name",
         help_text="2 to 20 of a–z, 0–9 and -. Everything on AWS is named after it: echo-infra.",
     )
     production = forms.BooleanField(required=False, label="This is production: mark every page")
@@ -150,11 +153,9 @@ class MeshForm(forms.Form):
         max_length=18,
         required=False,
         label="Who may connect to it",
-        help_text="With SSH: the addresses that may connect, as in 203.0.113.7/32.",
+        help_text="The addresses that may connect, as in 203.0.113.7/32.",
     )
-    key_pair = Line(
-        max_length=255, required=False, help_text="With SSH: the name of an EC2 key pair."
-    )
+    key_pair = Line(max_length=255, required=False, help_text="The name of an EC2 key pair.")
     log_retention_days = forms.TypedChoiceField(
         choices=[(days, f"{days} day{'s' if days > 1 else ''}") for days in RETENTION],
         coerce=int,
@@ -205,7 +206,8 @@ class MeshForm(forms.Form):
         return self._entries(LATER)
 
     def _entries(self, names: Sequence[str]) -> list[Entry]:
-        return [(self[name], self._follow({name})) for name in names if name in self.fields]
+        shown = [name for name in names if name in self.fields]
+        return [(self[name], self._follow({name}), ASKED.get(name, "")) for name in shown]
 
     def _follow(self, names: Set[str]) -> list[str]:
         """Stacks that are there and have one of these settings as a parameter."""

@@ -58,11 +58,12 @@ class ProxyRow:
 
 @dataclass(frozen=True)
 class Next:
-    """What a person does next with a mesh: a sentence, and where (empty: wait)."""
+    """What a person does next with a mesh: a sentence, and where. Not ``urgent``: wait."""
 
     text: str
-    url: str = ""
-    button: str = ""
+    url: str
+    button: str
+    urgent: bool = True
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _next_of(stack: Stack) -> Next | None:
     if stack.phase == "proposed":
         return Next(f"confirm the changes of {name}, or drop them.", url, f"Open {name}")
     if stack.phase in Stack.WORKING:
-        return Next(f"wait: {name} is at work.", url, f"Watch {name}")
+        return Next(f"wait: {name} is at work.", url, f"Watch {name}", urgent=False)
     if stack.kind == "cloudformation":
         return Next(f"work out the changes of {name}; nothing is made yet.", url, f"Open {name}")
     return Next(f"create {name}.", url, f"Open {name}")

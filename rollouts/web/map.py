@@ -154,6 +154,7 @@ def _version(line: VersionLine) -> Box:
 
 def _chip(task: Task) -> Chip:
     address = f"{task.host}:{task.port}" if task.port else task.host
+    address = address or f"task {task.name.rpartition('/')[2][:8]}"  # ECS gave it none (yet)
     if task.healthy:
         draining = task.draining
         return Chip(address, not draining, "…" if draining else "✓", "draining" if draining else "")

@@ -26,9 +26,12 @@ from rollouts.live.rounds import sample_row
 from rollouts.models import Rollout, Sample
 from rollouts.web.asks import answers_refusals, ask, groups_with, what_is_now
 from rollouts.web.board import OPERATE, UNDO, Board, board, may
+from rollouts.web.cards import failure_of
 from rollouts.web.chart import WINDOWS, Chart, chart, svg
 from rollouts.web.dialogs import Confirm, confirm
 from rollouts.web.map import service_map
+from rollouts.web.messages import teller
+from rollouts.web.notices import router_notice
 from rollouts.web.questions import QUESTIONS, Question
 
 SAMPLES = 40
@@ -80,6 +83,9 @@ def _context(look: _Look) -> dict[str, Any]:
         "b": seen,
         "f": seen.facts,
         "map": service_map(seen.facts),
+        "failure": failure_of(seen.facts),
+        "says": teller(seen.facts.service.mesh) is not None,
+        "notice": router_notice(seen.facts.service.mesh.router),
         "undo": undo[0] if undo else None,
         "groups": groups_with("rollback_rollout") if seen.denied else [],
         "cli": f"manage.py rollout rollback {seen.facts.service.slug}",

@@ -19,15 +19,19 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from rollouts import actions, doors
 from rollouts.actions import Ask
-from rollouts.domain.plan import PRESETS
 from rollouts.domain.state import Phase
 from rollouts.errors import InvalidInput
 from rollouts.models import Mesh, Rollout, Service, Task, Version
 from rollouts.web.asks import answers_refusals, ask, groups_with, new_request_id, split_of
 from rollouts.web.facts import read_facts
 from rollouts.web.forms import ServiceForm, VersionForm
+from rollouts.web.images_link import images_url
 from rollouts.web.map import service_map
+from rollouts.web.messages import teller
+from rollouts.web.notices import router_notice
 from rollouts.web.preview import duration, usual_start_s
+from rollouts.web.settings_shown import settings_of
+from rollouts.web.tasks_shown import image_of, task_noun, task_rows
 
 OLD_SHOWN, ROLLOUTS_SHOWN = 10, 10
 
@@ -44,6 +48,10 @@ class Row:
     may_return: bool
     may_deploy: bool
     may_destroy: bool
+
+    @property
+    def image(self) -> tuple[str, str]:
+        return image_of(self.version)
 
     @property
     def healthy(self) -> int:
@@ -67,11 +75,16 @@ def service(request: HttpRequest, slug: str) -> HttpResponse:
 def _context(request: HttpRequest, found: Service) -> dict[str, Any]:
     live = found.live_rollout()
     newest = found.rollouts.select_related("service", "to_version", "from_version").first()
+    shown = rows(found, live)
     return {
         "map": service_map(read_facts(newest, timezone.now())) if newest else None,
         "service": found,
         "live": live,
-        "rows": rows(found, live),
+        "rows": shown,
+        "tasks": task_rows(found, tasks_of(shown)),
+        "noun": task_noun(found),
+        "notice": router_notice(found.mesh.router),
+        "says": teller(found.mesh) is not None,
         "split": split_of(found),
         "rollouts": found.rollouts.select_related("to_version", "from_version", "started_by")[
             :ROLLOUTS_SHOWN
@@ -98,6 +111,16 @@ def rows(found: Service, live: Rollout | None) -> list[Row]:
             row = _row(found, live, version, tasks, usual)
             shown.append(row if version.pk in served else _without_way_back(row))
     return shown
+
+
+def tasks_of(shown: list[Row]) -> list[Task]:
+    """Every task of these versions, knowing its version."""
+    found = []
+    for row in shown:
+        for task in row.tasks:
+            task.version = row.version
+            found.append(task)
+    return found
 
 
 def _served(found: Service) -> set[int]:
@@ -153,30 +176,6 @@ def way_back(found: Service, version: Version, tasks: list[Task], usual: float |
     return f"cold: starts {missing} task{'s' if missing > 1 else ''} first{about}"
 
 
-def settings_of(found: Service) -> list[tuple[str, str]]:
-    """The settings as label and sentence, in the order of the form."""
-    plan = PRESETS[found.default_plan].name if found.default_plan in PRESETS else found.default_plan
-    path = found.health_path if found.health_kind == "http" else ""
-    health = f"{found.get_health_kind_display()} {path}".strip()
-    sampler = f"{found.sample_rate:g} a second of {found.sample_path}"
-    return [
-        ("Host name", found.name),
-        ("Protocol", found.get_protocol_display()),
-        ("Public path", found.public_prefix or "none: other services call it"),
-        ("Tasks", str(found.tasks)),
-        ("Health check", health),
-        ("Request time-out", f"{found.timeout_s:g} s"),
-        ("Calls may be repeated", "yes" if found.idempotent else "no"),
-        ("Sampler", sampler if found.sample_path and found.sample_rate else "off"),
-        ("Default plan", plan),
-        ("Start deadline", duration(found.start_deadline_s)),
-        ("Old version kept for", duration(found.scale_down_delay_s)),
-        ("Rolled back version kept for", duration(found.abort_delay_s)),
-        ("Drain", duration(found.drain_s)),
-        ("Kept warm, at most", str(found.keep_warm)),
-    ]
-
-
 def _may_operate(request: HttpRequest) -> None:
     """Forms are for those who may send them; the POST is checked again by the action."""
     if request.method != "POST" and not request.user.has_perm("rollouts.operate_service"):
@@ -189,8 +188,10 @@ def add(request: HttpRequest) -> HttpResponse:
     """A service and its first version in one form, then the deploy form."""
     _may_operate(request)
     posted = request.POST if request.method == "POST" else None
+    mesh = request.GET.get("mesh", "")
+    chosen = {"initial": {"mesh": mesh}} if mesh.isascii() and mesh.isdigit() else {}
     form, build = (
-        ServiceForm(posted, instance=Service(sample_pattern="")),
+        ServiceForm(posted, instance=Service(sample_pattern=""), **chosen),
         VersionForm(None, posted),
     )
     if posted is not None and all([form.is_valid(), build.is_valid()]):
@@ -251,7 +252,7 @@ def edit(request: HttpRequest, slug: str) -> HttpResponse:
 @answers_refusals
 def version_add(request: HttpRequest, slug: str) -> HttpResponse:
     _may_operate(request)
-    found = get_object_or_404(Service, slug=slug)
+    found = get_object_or_404(Service.objects.select_related("mesh"), slug=slug)
     form = VersionForm(found, request.POST if request.method == "POST" else None)
     if form.is_bound and form.is_valid():
         try:
@@ -261,6 +262,7 @@ def version_add(request: HttpRequest, slug: str) -> HttpResponse:
         except InvalidInput as error:
             _blame(error, form)
     context = {"form": form, "service": found, "request_id": _request_id(request)}
+    context["images"] = images_url(found)
     return render(
         request, "rollouts/version_form.html", context, status=422 if form.errors else 200
     )

@@ -180,7 +180,7 @@ def test_every_setting_is_a_parameter_of_the_template(stack):
 
 def test_every_field_is_shown_once():
     form = MeshForm(None)
-    shown = [field.name for _, _, entries in form.groups() for field, _ in entries]
+    shown = [field.name for _, _, entries in form.groups() for field, _, _ in entries]
     assert sorted([*shown, *LATER]) == sorted(form.fields)
 
 

@@ -85,7 +85,7 @@ def test_an_unknown_rollout_is_404(client, operator):
 def test_parts_are_partials_with_the_revision_of_the_status(client, operator, rollout):
     parts = client.get(url(rollout, "rollout-parts")).content.decode()
     status = client.get(url(rollout, "status")).json()
-    assert parts.count("<hx-partial") == 5
+    assert parts.count("<hx-partial") == 6
     assert f'data-revision="{status["revision"]}"' in parts
     assert (status["label"], status["status"]) == ("Baking at 50 %", "progress")
 
