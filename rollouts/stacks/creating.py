@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from django.utils import timezone
 
-from rollouts.errors import ProvisionerError
+from rollouts.errors import AwsRefused, ProvisionerError
 from rollouts.models import Stack
 from rollouts.stacks import identity, registered
 from rollouts.stacks.base import Line, Progress
@@ -56,18 +56,32 @@ def _begin(stack: Stack, cloud: Cloud) -> Progress:
 def _execute(stack: Stack, cloud: Cloud) -> Progress:
     operation = stack.operation
     if operation["change_set"] == CONTINUE:
-        there = cloud.there()
-        if there is not None and there.status == "UPDATE_ROLLBACK_FAILED":
-            cloud.go_on(operation["token"])
-        return at(stack, "updating", "watch", again_s=POLL_S)
+        return _go_on(stack, cloud)
     found = cloud.change_set(operation["change_set"])
     status = found["ExecutionStatus"] if found else ""
     if status == "AVAILABLE":
-        cloud.execute(operation["change_set"], operation["token"])
+        _execute_once(cloud, operation)
     elif not status.startswith("EXECUTE_") and not _moved(cloud, operation):
         raise ProvisionerError(STALE, permanent=True)
     # No proposal any more: what it said is being done.
     return at(stack, _phase(operation), "watch", dict(operation), again_s=POLL_S, proposal={})
+
+
+def _execute_once(cloud: Cloud, operation: Operation) -> None:
+    try:
+        cloud.execute(operation["change_set"], operation["token"])
+    except AwsRefused:
+        # Another worker, whose lease had ended, may have been a moment earlier.
+        now = cloud.change_set(operation["change_set"])
+        if now is None or not now["ExecutionStatus"].startswith("EXECUTE_"):
+            raise
+
+
+def _go_on(stack: Stack, cloud: Cloud) -> Progress:
+    there = cloud.there()
+    if there is not None and there.status == "UPDATE_ROLLBACK_FAILED":
+        cloud.go_on(stack.operation["token"])
+    return at(stack, "updating", "watch", again_s=POLL_S)
 
 
 def _moved(cloud: Cloud, operation: Operation) -> bool:

@@ -89,15 +89,15 @@ def _begin(stack: Stack, cloud: Cloud, there: There) -> Progress:
 def _delete(stack: Stack, cloud: Cloud, there: There) -> Progress:
     if there.protected:
         cloud.protect(on=False)
-    if stack.mesh.production:
-        _unprotect_balancers(stack, cloud, there)
+    if stack.name != "infra":
+        _unprotect_balancers(cloud, there)
     if there.status != "DELETE_IN_PROGRESS":
         retain = stack.asked.get("retain", []) if there.status == "DELETE_FAILED" else []
         cloud.delete(there.id, stack.operation["token"], retain)
     return at(stack, "deleting", "watch", again_s=POLL_S)
 
 
-def _unprotect_balancers(stack: Stack, cloud: Cloud, there: There) -> None:
+def _unprotect_balancers(cloud: Cloud, there: There) -> None:
     """A person has typed the name of the stack: the load balancer may go with it."""
     off = [{"Key": "deletion_protection.enabled", "Value": "false"}]
     for each in cloud.resources(there.id):

@@ -15,7 +15,7 @@ from rollouts.stacks.base import Line, Progress
 from rollouts.stacks.cfn import Cloud, Happened, There
 
 POLL_S = 2.0
-QUIET_LOOKS = 5  # without news and nothing under way: it has ended, although no event said so
+QUIET_LOOKS = 15  # without news and nothing under way: it has ended, although no event said so
 
 Operation = dict[str, Any]
 

@@ -7,6 +7,7 @@ written, so an assertion can ask what a property refers to.
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ FOLDER = Path(__file__).parents[2] / "templates" / "cloudformation"
 NO_VALUE = object()
 
 
+@cache
 def written(name: str) -> dict[str, Any]:
     """The template ``name`` as it is written, short forms spelled out."""
     parsed: dict[str, Any] = cfn_yaml.load(str(FOLDER / f"{name}.yaml"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from cfnlint.api import lint_file  # type: ignore[import-untyped]
 
 from tests.stacks.template import FOLDER, Template, written
@@ -181,6 +183,14 @@ def test_no_rule_is_for_every_protocol_or_every_port():
         for logical, rule in rules(direction):
             assert rule["IpProtocol"] == "tcp", logical
             assert rule["FromPort"] == rule["ToPort"], logical
+
+
+def test_descriptions_are_of_characters_that_ec2_takes():
+    texts = [group["GroupDescription"] for _, group in groups()]
+    for direction in ("SecurityGroupIngress", "SecurityGroupEgress"):
+        texts += [rule["Description"] for _, rule in rules(direction)]
+    allowed = re.compile(r"[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{1,255}")
+    assert [text for text in texts if not allowed.fullmatch(text)] == []
 
 
 def test_no_group_keeps_the_rule_that_lets_everything_out():
@@ -390,6 +400,14 @@ def test_without_nat_app_mesh_has_its_own_endpoint():
     assert "AppMeshEndpoint" in template("infra", Nat="none", Router="appmesh").resources
 
 
+def test_the_builder_is_told_what_to_do_in_good_yaml():
+    (project,) = template("infra").of("CodeBuild::Project").values()
+    phases = yaml.safe_load(project["Source"]["BuildSpec"])["phases"]
+    commands = [*phases["pre_build"]["commands"], *phases["build"]["commands"]]
+    assert all(isinstance(command, str) for command in commands)
+    assert 'docker push "$REPOSITORY:$TAG"' in commands
+
+
 def test_tasks_have_no_public_address():
     service = template("app").of("ECS::Service")["ClientService"]
     assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "DISABLED"
@@ -428,7 +446,7 @@ def test_every_container_has_a_memory_limit_within_its_task(router):
 def test_the_server_waits_for_meshui_to_make_its_versions():
     service = template("app").of("ECS::Service")["EchoServerService"]
     assert service["DeploymentController"] == {"Type": "EXTERNAL"}
-    assert "TaskDefinition" not in service
+    assert not service.keys() & {"TaskDefinition", "DesiredCount"}
 
 
 def test_the_caller_calls_through_the_envoy_beside_it():
