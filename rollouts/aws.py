@@ -117,7 +117,7 @@ def _call(
         )
         answer: dict[str, Any] = method(**arguments)
     except KNOWN as error:
-        raise _translated(error, account, service, operation) from error
+        raise _noted(_translated(error, account, service, operation)) from error
     return answer
 
 
@@ -132,7 +132,7 @@ def pages(
         for page in paginator.paginate(**arguments):
             found += page.get(key, [])
     except KNOWN as error:
-        raise _translated(error, account, service, operation) from error
+        raise _noted(_translated(error, account, service, operation)) from error
     return found
 
 
@@ -307,6 +307,14 @@ def _translated(error: Exception, account: Account, service: str, operation: str
                          maybe_done=True)  # fmt: skip
 
 
+def _noted(error: AwsError) -> AwsError:
+    """Log it, with what AWS's support asks for. That a thing is not there is often just an answer."""
+    quiet = isinstance(error, errors.AwsGone | errors.AwsNothingToDo)
+    level = logging.DEBUG if quiet else logging.WARNING
+    log.log(level, "%s [%s, request %s]", error, error.code, error.request_id or "unknown")
+    return error
+
+
 def _answered(
     error: botocore_errors.ClientError, account: Account, service: str, what: str
 ) -> AwsError:
@@ -315,7 +323,6 @@ def _answered(
     meta = error.response.get("ResponseMetadata", {})
     request_id = str(meta.get("RequestId", ""))
     status = int(meta.get("HTTPStatusCode", 0) or 0)
-    log.warning("%s: %s %s (request %s)", what, code, message[:200], request_id or "unknown")
     known: dict[str, Any] = {"code": code, "request_id": request_id}
     if _is(code, THROTTLED):
         _note_slow(account, service)

@@ -14,7 +14,7 @@ import pytest
 from django.test import Client
 
 from rollouts import aws as calls
-from rollouts.models import Event, Mesh
+from rollouts.models import Event, Mesh, Service
 from rollouts.routers.alb import AlbRouter
 from rollouts.routers.appmesh import AppMeshRouter
 from tests.aws.outsider import AWS, Cli
@@ -43,8 +43,9 @@ def on_aws(db: None, aws: Fake, settings: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(params=["appmesh", "alb"])
-def person(request: pytest.FixtureRequest, on_aws: Fake, operator: Any, client: Client) -> Person:
+def person(request: pytest.FixtureRequest, on_aws: Fake, operator: Any) -> Person:
     """Who has registered a mesh through the form. With ``envoy``: tests/e2e/test_aws.py."""
+    client = Client()
     client.force_login(operator)
     certificate = calls.call(
         calls.Account(REGION), "acm", "request_certificate", DomainName="echo.example.com"
@@ -106,6 +107,9 @@ def test_from_nothing_to_nothing_and_an_outsider_reads_the_same(
     assert cli.stacks() == {f"{slug}-{name}": "CREATE_COMPLETE" for name in STACKS}
     for tag in ("0.9", "1.0", "1.1-broken"):
         person.add_version(tag)
+    Service.objects.update(
+        abort_delay_s=1, drain_s=1, keep_warm=2
+    )  # half a minute is too long for a test
     reader = Reader(person, cli)
 
     person.until_rollout(person.deploy("0.9", "100"), "succeeded")

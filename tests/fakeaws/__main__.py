@@ -26,9 +26,11 @@ def main() -> None:
         signal.signal(number, lambda *_: ended.set())
     world.read_speeds(task=1.0, stack=0.3)
     if options.run_tasks:
+        from tests.fakeaws.dataplane import DataPlane
         from tests.fakeaws.engine import Engine  # needs Envoy, which nobody else here does
 
         lifecycle.use_engine(Engine())
+        DataPlane().install()
     server = Server(options.port)
     server.start()
     print(f"Fake AWS is ready at {server.url}", flush=True)
