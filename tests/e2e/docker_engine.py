@@ -124,8 +124,18 @@ def _dockerd(folder: Path, made: Engine) -> Iterator[None]:
         "--bridge=none", "--iptables=false", "--ip6tables=false",
         "--insecure-registry", "127.0.0.0/8",
     ]  # fmt: skip
-    with _running(argv, made.log, lambda: _pings(made)):
-        yield
+    try:
+        with _running(argv, made.log, lambda: _pings(made)):
+            yield
+    finally:
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """dockerd leaves mounts behind (a network namespace), and nobody could remove the folder."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in sorted((m for m in mounts if m.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
 
 
 def _pings(made: Engine) -> bool:
