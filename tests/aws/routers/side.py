@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rollouts.models import Service
+from rollouts.routers.shares import shares
 from tests.aws.routers import lay
 from tests.fakeaws.control import Fake
 
 Client = Callable[[str], Any]
 WRITES = {"UpdateRoute", "ModifyRule"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """Weights by target name; ``at`` is seconds since the epoch."""
+
+    weights: Mapping[str, int]
+    at: float
 
 
 class Side:
@@ -21,6 +31,7 @@ class Side:
     read_call: str
     write_call: str
     service_name: str
+    own_clock = True  # rows are dated by a clock that the test turns
 
     def __init__(self, client: Client, fake: Fake, service: Service) -> None:
         self.client, self.fake, self.service = client, fake, service
@@ -51,10 +62,10 @@ class Side:
         self.fake.calls_reset()
         return found
 
-    def written(self) -> list[dict[str, int]]:
+    def written(self) -> list[Written]:
         """Every weights that were written and took effect, by target name, oldest first."""
         return [
-            self.weights_in(call["request"])
+            Written(self.weights_in(call["request"]), call["at"])
             for call in self.fake.calls()
             if call["operation"] in WRITES
             and (call["outcome"] == "ok" or (call["injected"] and call["took_effect"]))
@@ -138,5 +149,27 @@ class AlbSide(Side):
 SIDES: dict[str, type[Side]] = {"appmesh": AppMeshSide, "alb": AlbSide}
 
 
-def told(history: list[dict[str, int]]) -> str:
-    return json.dumps(history)
+def check_history(side: Side) -> None:
+    """Every write that took effect was of some stored weights, in the order of generations.
+
+    A generation may be named by several writes, as targets come and go at weight 0, but nothing is
+    written twice, and nothing is written before it was stored or after something newer.
+    """
+    side.service.refresh_from_db()
+    history = side.written()
+    for one, other in pairwise(history):
+        assert one.weights != other.weights, f"written twice: {one.weights}"
+    routes = list(side.service.routes.order_by("generation"))
+    names = {v.pk: side.name(v.label) for v in side.service.versions.all()}
+    stored = [shares({names[int(pk)]: w for pk, w in route.weights.items()}) for route in routes]
+    place = 0
+    for write in history:
+        if not any(name in names.values() for name, weight in write.weights.items() if weight):
+            assert place == 0, "the spare target came back"
+            continue
+        while place < len(routes) and stored[place] != shares(write.weights):
+            place += 1
+        assert place < len(routes), f"older or unknown weights were written: {write.weights}"
+        assert routes[place].at.timestamp() <= write.at or side.own_clock
+    now = {str(pk): weight for pk, weight in side.service.weights.items()}
+    assert shares(history[-1].weights) == shares({names[int(pk)]: w for pk, w in now.items()})
