@@ -20,12 +20,13 @@ from django.shortcuts import render
 
 from rollouts.actions import Ask
 from rollouts.errors import ActionRefused, InvalidInput, NotAllowed
-from rollouts.models import Rollout, Service, Stack
+from rollouts.models import Build, Rollout, Service, Stack
 
 REASON_MAX = 300
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.A)
 _REVISION = re.compile(r"[0-9]{1,9}", re.A)
 View = Callable[..., HttpResponse]
+Thing = Rollout | Service | Stack | Build
 
 
 def ask(request: HttpRequest, now: datetime, *, source: str = "web") -> Ask:
@@ -124,9 +125,12 @@ def refusal(
     return render(request, template, context, status=status)
 
 
-def _thing(about: dict[str, Any]) -> Rollout | Service | Stack | None:
+def _thing(about: dict[str, Any]) -> Thing | None:
     if "pk" in about:
         return Rollout.objects.select_related("service").filter(pk=about["pk"]).first()
+    if "build" in about:
+        builds = Build.objects.select_related("service").defer("archive")
+        return builds.filter(pk=about["build"]).first()
     if "slug" in about:
         return Service.objects.filter(slug=about["slug"]).first()
     if "name" in about:
@@ -135,8 +139,10 @@ def _thing(about: dict[str, Any]) -> Rollout | Service | Stack | None:
     return None
 
 
-def what_is_now(thing: Rollout | Service | Stack) -> str:
+def what_is_now(thing: Thing) -> str:
     """One sentence of facts, read this moment: where the traffic is, or where the stack is."""
+    if isinstance(thing, Build):
+        return f"Build #{thing.pk} of {thing.service.slug} {thing.label} is {thing.phase}."
     if isinstance(thing, Stack):
         return f"{thing.name} is {thing.get_phase_display().lower()}."
     service = thing.service if isinstance(thing, Rollout) else thing

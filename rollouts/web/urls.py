@@ -4,10 +4,13 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from rollouts.web import (
+    builds,
     deploy,
     history,
+    images,
     infrastructure,
     meshes,
+    messages,
     pages,
     rollout,
     services,
@@ -23,6 +26,7 @@ urlpatterns = [
     path("services/<slug:slug>/", services.service, name="service"),
     path("services/<slug:slug>/edit/", services.edit, name="service-edit"),
     path("services/<slug:slug>/automatic/", services.automatic, name="automatic"),
+    path("services/<slug:slug>/messages/", messages.messages, name="messages"),
     path("services/<slug:slug>/deploy/", deploy.deploy, name="deploy"),
     path("services/<slug:slug>/deploy/plan/", deploy.plan, name="plan"),
     path("services/<slug:slug>/versions/add/", services.version_add, name="version-add"),
@@ -31,6 +35,11 @@ urlpatterns = [
         services.version_act,
         name="version-act",
     ),
+    path("services/<slug:slug>/images/", images.listing, name="images"),
+    path("services/<slug:slug>/builds/add/", images.add, name="build-add"),
+    path("builds/<int:build>/", builds.build, name="build"),
+    path("builds/<int:build>/log/", builds.log, name="build-log"),
+    path("builds/<int:build>/cancel/", builds.cancel, name="build-cancel"),
     path("rollouts/", history.history, name="rollouts"),
     path("rollouts/<int:pk>/", rollout.page, name="rollout"),
     path("rollouts/<int:pk>/parts/", rollout.parts, name="rollout-parts"),
