@@ -36,9 +36,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def somebody_listens(port: int) -> bool:
+def somebody_listens(port: int, ip: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((ip, port)) == 0
 
 
 async def until(holds: Callable[[], object], within_s: float = 8.0) -> None:

@@ -92,7 +92,11 @@ def _tls(address: Address) -> Json:
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         "common_tls_context": {
             "alpn_protocols": ["h2"],
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+            # Without a maximum Envoy's clients end at 1.2.
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
             "tls_certificates": [
                 {
                     "certificate_chain": {"environment_variable": "MESHUI_XDS_CERT"},

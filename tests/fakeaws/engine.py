@@ -131,6 +131,11 @@ class Engine:
             task = self._tasks.get(task_id)
             return task.look() if task else Look("exited", "", None, "")
 
+    def log_tail(self, task_id: str, container: str) -> str:
+        """The end of what one container of a task wrote."""
+        with self._lock:
+            return self._tasks[task_id].names[container].tail()
+
     def stop(self, task_id: str, grace_s: float = DEFAULT_GRACE_S) -> None:
         """SIGTERM to its containers, SIGKILL when their time is over. Returns when all ended."""
         with self._lock:
