@@ -10,7 +10,7 @@ import argparse
 import signal
 import threading
 
-from tests.fakeaws import lifecycle, world
+from tests.fakeaws import world
 from tests.fakeaws.server import Server
 
 TICK_S = 0.1
@@ -25,20 +25,19 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     world.read_speeds(task=1.0, stack=0.3)
+    plane = None
     if options.run_tasks:
-        from tests.fakeaws.dataplane import DataPlane
-        from tests.fakeaws.engine import Engine  # needs Envoy, which nobody else here does
+        from tests.fakeaws.dataplane import DataPlane  # needs Envoy, which nobody else here does
 
-        lifecycle.use_engine(Engine())
-        DataPlane().install()
+        plane = DataPlane()
     server = Server(options.port)
     server.start()
     print(f"Fake AWS is ready at {server.url}", flush=True)
     while not ended.wait(TICK_S):
         world.tick()
     server.stop()
-    if lifecycle.engine:
-        lifecycle.engine.close()
+    if plane:
+        plane.close()
 
 
 if __name__ == "__main__":

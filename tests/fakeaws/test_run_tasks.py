@@ -67,8 +67,26 @@ def greeting(address: tuple[str, int]) -> str:
         )
 
 
+def balanced(echo: Echo) -> tuple[tuple[str, int], str]:
+    """A load balancer: where it listens, and the target group it sends everything to."""
+    elb, ec2 = echo.client("elbv2"), echo.client("ec2")
+    subnets = [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]][:2]
+    made = elb.create_load_balancer(Name="echo", Subnets=subnets)["LoadBalancers"][0]
+    group = elb.create_target_group(
+        Name="echo-v1", Protocol="HTTP", Port=80, TargetType="ip",
+        VpcId=ec2.describe_vpcs()["Vpcs"][0]["VpcId"],
+    )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
+    elb.create_listener(
+        LoadBalancerArn=made["LoadBalancerArn"], Protocol="HTTP", Port=80,
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+    )  # fmt: skip
+    host, port = made["DNSName"].split(":")
+    return (host, int(port)), str(group)
+
+
 def test_a_task_answers_until_its_set_is_deleted(echo: Echo, url: str):
     port = free_port()
+    endpoint, group = balanced(echo)
     definition = echo.definition(
         "echo-1", echo.image("1.0"), portMappings=[{"containerPort": port}], healthCheck={
             "command": ["CMD-SHELL", "exit 0"], "interval": 5,
@@ -78,12 +96,16 @@ def test_a_task_answers_until_its_set_is_deleted(echo: Echo, url: str):
     made = echo.client("ecs").create_task_set(
         cluster="echo", service="echo_server", taskDefinition=definition, externalId="echo--1",
         launchType="FARGATE", networkConfiguration=echo.network,
+        loadBalancers=[{"targetGroupArn": group, "containerName": "app", "containerPort": port}],
         scale={"unit": "PERCENT", "value": 50}, serviceRegistries=[{"registryArn": echo.registry}],
     )["taskSet"]  # fmt: skip
     (instance,) = until(lambda: echo.instances(HealthStatus="HEALTHY"), seconds=20)
     known = instance["Attributes"]
     address = known["AWS_INSTANCE_IPV4"], int(known["AWS_INSTANCE_PORT"])
     assert "1.0" in greeting(address)
+    elb = echo.client("elbv2")
+    until(lambda: "'healthy'" in str(elb.describe_target_health(TargetGroupArn=group)), seconds=20)
+    assert "1.0" in greeting(endpoint)
     echo.client("ecs").delete_task_set(cluster="echo", service="echo_server", taskSet=made["id"])
     until(lambda: not answers(address), seconds=20)
     until(lambda: "task" not in Fake(url).leftovers(), seconds=20)
