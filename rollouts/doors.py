@@ -65,7 +65,7 @@ def _tick(args: tuple[Any, ...]) -> None:
     service = _service_of(subject)
     try:
         if isinstance(subject, Stack):
-            provision.tick(subject.pk, clock.moment())
+            provision.tick_wish(subject.pk, clock.moment())
         elif isinstance(subject, Build):
             building.tick_wish(subject.pk, clock.moment())
         elif service is not None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 
 from rollouts import live
 from rollouts.clock import Moment
@@ -28,15 +29,18 @@ STEPS = 6  # in one tick, while each finds something to do at once
 
 def tick_due(at: Moment) -> int:
     """Advance every stack that is due; return how many."""
-    ticked = 0
-    for pk in Stack.objects.due(at.now).values_list("pk", flat=True):
-        if Stack.objects.claim(pk, at.now, at.now + LEASE):
-            ticked += 1
-            try:
-                tick(pk, at)
-            finally:
-                Stack.objects.filter(pk=pk).update(lease_until=None)
-    return ticked
+    return sum(tick_wish(pk, at) for pk in Stack.objects.due(at.now).values_list("pk", flat=True))
+
+
+def tick_wish(pk: int, at: Moment) -> bool:
+    """Tick a stack that is due, unless somebody else does; a door calls it right after a wish."""
+    if not Stack.objects.claim(pk, at.now, at.now + LEASE):
+        return False
+    try:
+        tick(pk, at)
+    finally:
+        Stack.objects.filter(pk=pk).update(lease_until=None)
+    return True
 
 
 def tick(pk: int, at: Moment) -> None:
@@ -76,8 +80,11 @@ def _stays(stack: Stack, phase: str, **changes: Any) -> Progress:
 
 @transaction.atomic
 def _store(stack: Stack, progress: Progress, at: Moment) -> bool:
-    """Write the facts and the new lines; True when the stack moved on."""
-    kept = Stack.objects.filter(pk=stack.pk, attempt=stack.attempt)
+    """Write the facts and the new lines; True when the stack moved on.
+
+    Nothing at all when somebody asked for something else, or stored first.
+    """
+    kept = Stack.objects.filter(pk=stack.pk, attempt=stack.attempt, ticks=stack.ticks)
     outputs = dict(progress.outputs) or ({} if progress.phase == "absent" else stack.outputs)
     told = {"operation": progress.operation, "proposal": progress.proposal, "drift": progress.drift}
     changed: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
@@ -85,6 +92,7 @@ def _store(stack: Stack, progress: Progress, at: Moment) -> bool:
         changed["drift_at"] = at.now
     wrote = kept.update(
         **changed,
+        ticks=F("ticks") + 1,
         phase=progress.phase,
         step=progress.step,
         done=progress.done,

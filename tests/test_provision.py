@@ -131,3 +131,27 @@ def test_a_service_put_to_rest_says_so_with_its_weights(
     assert (service.stable, service.weights, service.generation) == (None, {}, 4)
     event = Event.objects.get(generation=4)
     assert (event.before, event.after) == ({str(old.pk): 100}, {})
+
+
+def test_a_slow_tick_does_not_undo_what_a_quicker_one_stored(
+    stack: Stack, ask: Any, clock: Any
+) -> None:
+    actions.request_provision(stack, ask=ask())
+    slow = Stack.objects.select_related("mesh").get(pk=stack.pk)
+    provision.tick_due(clock.moment)
+    late = Progress("creating", "creating-1:1", 1, 3, (Line("late", "Fake", "CREATE_COMPLETE"),))
+    assert not provision._store(slow, late, clock.moment)
+    stack.refresh_from_db()
+    assert stack.phase == "ready"
+    assert not stack.events.filter(resource="late").exists()
+
+
+def test_a_door_leaves_a_stack_alone_that_a_worker_is_ticking(
+    stack: Stack, ask: Any, clock: Any
+) -> None:
+    actions.request_provision(stack, ask=ask())
+    at = clock.moment
+    assert Stack.objects.claim(stack.pk, at.now, clock.pass_(5).now)
+    assert not provision.tick_wish(stack.pk, at)
+    stack.refresh_from_db()
+    assert stack.phase == "absent"

@@ -87,6 +87,7 @@ class Stack(models.Model):
     reason = models.TextField(blank=True)  # machine: why it failed
     outputs = models.JSONField(default=dict, blank=True)  # machine
     ready_at = models.DateTimeField(null=True, blank=True)  # machine
+    ticks = models.PositiveBigIntegerField(default=0)  # guards every store of it
     wake_at = models.DateTimeField(null=True, blank=True, db_index=True)
     lease_until = models.DateTimeField(null=True, blank=True)
 
