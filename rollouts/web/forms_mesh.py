@@ -87,6 +87,7 @@ LATER = (
 
 # A field, the stacks that must follow it, and when it is asked for (empty: always).
 Entry = tuple[BoundField, list[str], str]
+UNUSED = {"alb": ("control_plane", "envoy_image"), "appmesh": ("control_plane",)}
 ASKED = {"control_plane": "with Envoy", "bastion_cidr": "with SSH", "key_pair": "with SSH"}
 
 
@@ -193,8 +194,9 @@ class MeshForm(forms.Form):
         self.there = [] if mesh is None else _there(mesh)
         if mesh is not None:
             del self.fields["slug"]
-        if self.there:
-            del self.fields["router"]
+        if mesh is not None and self.there:
+            for name in ("router", *UNUSED.get(mesh.router, ())):
+                del self.fields[name]
 
     # --- for the template
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -17,8 +16,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from rollouts import actions, doors
+from rollouts.actions.ask import GROUPS
 from rollouts.actions.stacks import PROVISION, STACKS
-from rollouts.errors import InvalidInput
+from rollouts.errors import InvalidInput, NotAllowed
 from rollouts.models import Mesh
 from rollouts.web.asks import answers_refusals, ask, groups_with, new_request_id
 from rollouts.web.forms_mesh import MeshForm
@@ -27,7 +27,7 @@ from rollouts.web.forms_mesh import MeshForm
 def _may_provision(request: HttpRequest) -> None:
     """Forms are for those who may send them; the POST is checked again by the action."""
     if request.method != "POST" and not request.user.has_perm(PROVISION):
-        raise PermissionDenied
+        raise NotAllowed(f"Your account may look, not act. Ask the {GROUPS[PROVISION]} group.")
 
 
 def _on_aws(slug: str) -> Mesh:

@@ -17,7 +17,7 @@ CURRENCIES = {"USD": "$", "EUR": "€"}
 WAYS_OUT: Mapping[str, tuple[str, str]] = {
     "ROLLBACK_COMPLETE": (
         "It could not be created, and what was made is gone again.",
-        "Correct the cause below, then work out the changes and create it again. The empty "
+        "Correct the cause, then work out the changes and create it again. The empty "
         "remainder on AWS is removed first.",
     ),
     "ROLLBACK_FAILED": (
@@ -26,11 +26,11 @@ WAYS_OUT: Mapping[str, tuple[str, str]] = {
     ),
     "CREATE_FAILED": (
         "It could not be created, and what was made is still there.",
-        "Destroy it, correct the cause below, then create it again.",
+        "Destroy it, correct the cause, then create it again.",
     ),
     "UPDATE_ROLLBACK_COMPLETE": (
         "The update failed and was undone: the stack is as it was before.",
-        "Correct the cause below, then work out the changes again.",
+        "Correct the cause, then work out the changes again.",
     ),
     "UPDATE_ROLLBACK_FAILED": (
         "The update failed, and it could not be undone.",
@@ -73,7 +73,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What applying would do. ``worst``: the button's words about what cannot be undone."""
+    """What applying would do. ``change_set``: empty when it cannot be applied."""
 
     change_set: str
     groups: Sequence[Group]
@@ -84,20 +84,20 @@ class Proposal:
 
     @property
     def counted(self) -> str:
-        """ "12 created, 2 replaced"."""
-        return ", ".join(f"{len(g.items)} {PAST[g.kind]}" for g in self.groups)
+        """ "replace 2, create 12"."""
+        return ", ".join(f"{VERBS[g.kind]} {len(g.items)}" for g in self.groups)
 
     @property
     def dangerous(self) -> bool:
         return any(group.kind in ("replace", "remove") for group in self.groups)
 
 
-PAST = {
-    "replace": "replaced",
-    "remove": "removed",
-    "maybe": "perhaps replaced",
-    "change": "changed",
-    "create": "created",
+VERBS = {
+    "replace": "replace",
+    "remove": "remove",
+    "maybe": "perhaps replace",
+    "change": "change",
+    "create": "create",
 }
 FATES: Sequence[tuple[str, str, str]] = [
     (

@@ -73,7 +73,7 @@ def test_what_would_change_is_grouped_and_counted_what_hurts_first(admin, infra)
         change("delete", "NatB"),
     )
     page = html(admin)
-    counted = "1 replaced, 1 removed, 1 perhaps replaced, 1 changed, 2 created"
+    counted = "replace 1, remove 1, perhaps replace 1, change 1, create 2"
     assert f"Awaiting your confirmation: {counted}" in page
     assert f"Apply: {counted}" in page
     assert page.index("Replaced") < page.index("Removed") < page.index("Created")
