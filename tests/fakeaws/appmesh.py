@@ -293,6 +293,41 @@ def documents_of(backend: AppMeshBackend) -> Documents:
     return found
 
 
+@dataclass(frozen=True)
+class RouterView:
+    """A virtual router as moto's own objects look, for those who read moto's backend."""
+
+    virtual_router_name: str
+    routes: list[str]
+
+
+@dataclass(frozen=True)
+class MeshView:
+    """A mesh and the names in it, as moto's own objects look."""
+
+    mesh_name: str
+    virtual_nodes: list[str]
+    virtual_services: list[str]
+    virtual_routers: dict[str, RouterView]
+
+
+def _views(backend: AppMeshBackend) -> dict[str, MeshView]:
+    documents = documents_of(backend)
+
+    def names(sort: Sort, within: Key) -> list[str]:
+        return [document.key[-1] for document in documents.inside(sort, within)]
+
+    return {
+        key[0]: MeshView(
+            key[0],
+            names(NODE, key),
+            names(SERVICE, key),
+            {r: RouterView(r, names(ROUTE, (*key, r))) for r in names(ROUTER, key)},
+        )
+        for key in documents.held[MESH]
+    }
+
+
 def existing() -> dict[str, list[str]]:
     """ARNs of all that exists, by sort (mesh, virtual_node …), in every account and region."""
     found: dict[str, list[str]] = {sort.word: [] for sort in SORTS}
@@ -400,6 +435,7 @@ def install() -> None:
     within = f"{ROOT}/meshes/(?P<meshName>[^/]+)/virtualServices"
     for path in (f"{within}$", f"{within}/(?P<virtualServiceName>[^/]+)$", f"{ROOT}/untag$"):
         urls.url_paths[path] = AppMeshResponse.dispatch
+    AppMeshBackend.meshes = property(_views, lambda self, value: None)  # type: ignore[assignment]
     verbs = {name: verb for sort in SORTS for name, verb in _verbs(sort).items()}
     verbs |= {"tag_resource": _tag, "untag_resource": _untag, "list_tags_for_resource": _list_tags}
     for name, verb in verbs.items():

@@ -41,6 +41,12 @@ def account_of(backend: CloudFormationBackend) -> Account:
     return found
 
 
+def _stacks(backend: CloudFormationBackend) -> dict[str, Stack]:
+    """By name, those that are not deleted: for those who read moto's backend."""
+    stacks = account_of(backend).stacks
+    return {stack.name: stack for stack in stacks if stack.status != "DELETE_COMPLETE"}
+
+
 def accounts() -> list[Account]:
     """Every account and region that was ever asked for a stack."""
     return [
@@ -136,6 +142,7 @@ def _method(verb: Verb) -> Callable[[CloudFormationResponse], ActionResult]:
 def install() -> None:
     """Replace moto's CloudFormation. Harmless when repeated."""
     world.on_tick(_advance)
+    CloudFormationBackend.stacks = property(_stacks, lambda self, value: None)  # type: ignore[assignment]
     shaped = CloudFormationResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER
     for path in [path for path in shaped if "StackSet" not in path]:
         del shaped[path]  # moto's own objects need it, our answers have the API's shape

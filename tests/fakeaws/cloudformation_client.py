@@ -68,10 +68,15 @@ def _answered(account: str, request: AWSPreparedRequest, **_ignored: Any) -> AWS
     return _answer(account, request)
 
 
+@functools.lru_cache(maxsize=1)
+def _session() -> botocore.session.Session:
+    """One for all clients: it keeps the data files that each of them reads."""
+    return botocore.session.Session()
+
+
 @functools.lru_cache(maxsize=256)
 def _client(service: str, account: str, region: str) -> Any:
-    session = botocore.session.Session()
-    client = session.create_client(
+    client = _session().create_client(
         service,
         region_name=region,
         aws_access_key_id="fake",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.fakeaws import world
 from tests.fakeaws.cloudformation_client import Calls, Refused, is_missing
 from tests.fakeaws.cloudformation_kinds import Kind, Made, Place, Props, looked, only, without
 
@@ -149,16 +148,7 @@ class Registry(Kind):
 
     def delete(self, call: Calls, made: Made, props: Props) -> None:
         held = looked(call, "servicediscovery", "list_instances", ServiceId=made.physical)
-        instances = held["Instances"] if held else []
-        if instances and world.speeds.stack == 0:  # nobody waits for tasks to leave
-            for one in instances:
-                call.gone(
-                    "servicediscovery",
-                    "deregister_instance",
-                    ServiceId=made.physical,
-                    InstanceId=one["Id"],
-                )
-        elif instances:
+        if held and held["Instances"]:
             raise Refused(
                 "Service contains registered instances; delete the instances before "
                 "deleting the service"

@@ -272,7 +272,7 @@ class SecurityGroup(Kind):
     def _move(self, call: Calls, group: str, way: str, old: list[Props], new: list[Props]) -> None:
         for rule in old:
             if rule not in new:
-                asked = [permission(without(rule, "Description"))]
+                asked = [permission(rule)]  # moto compares descriptions too
                 call.gone("ec2", f"revoke_security_group_{way}", GroupId=group, IpPermissions=asked)
         for rule in new:
             if rule not in old:
@@ -332,13 +332,8 @@ class _GroupRule(Kind):
         return Made(rules[0]["SecurityGroupRuleId"], {"Id": rules[0]["SecurityGroupRuleId"]})
 
     def delete(self, call: Calls, made: Made, props: Props) -> None:
-        asked = [permission(without(props, "GroupId", "Description"))]
-        call.gone(
-            "ec2",
-            f"revoke_security_group_{self.way}",
-            GroupId=props["GroupId"],
-            IpPermissions=asked,
-        )
+        where = {"GroupId": props["GroupId"], "SecurityGroupRuleIds": [made.physical]}
+        call.gone("ec2", f"revoke_security_group_{self.way}", **where)
 
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         found = looked(call, "ec2", "describe_security_groups", GroupIds=[props["GroupId"]])

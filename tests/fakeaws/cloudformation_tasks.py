@@ -155,7 +155,7 @@ class Service(Kind):
 
     def drained(self, call: Calls, made: Made, props: Props) -> bool:
         service = self._seen(call, made, props)
-        return service is None or service["runningCount"] + service["pendingCount"] == 0
+        return service is None or service["status"] == "INACTIVE"
 
     def look(self, call: Calls, made: Made, props: Props) -> dict[str, Any] | None:
         names = [made.attributes["Name"]]

@@ -17,7 +17,7 @@ from tests.fakeaws.cloudformation_registry import kind_of
 from tests.fakeaws.cloudformation_schema import fixed_properties, wrong_properties
 from tests.fakeaws.cloudformation_stack import Output, Resource, Stack, Wish
 from tests.fakeaws.cloudformation_template import Scope, TemplateWrong, in_order, needs
-from tests.fakeaws.stack_events import Steps
+from tests.fakeaws.stack_events import Pause, Steps
 
 TOGETHER = 4  # resources in progress at once
 STABLE_WITHIN_S = 60.0  # AWS has more patience: three hours
@@ -25,7 +25,7 @@ CANCELLED = "Resource creation cancelled"
 UPDATE_CANCELLED = "Resource update cancelled"
 REPLACING = "Requested update requires the creation of a new physical resource; hence creating one."
 Exports = Callable[[], Mapping[str, str]]
-Failed = Generator[None, None, list[str]]  # work that ends with the names of what failed
+Failed = Generator[Pause, None, list[str]]  # work that ends with the names of what failed
 
 
 @dataclass
@@ -113,12 +113,12 @@ def _apply(stack: Stack, wish: Wish, exports: Exports, journal: list[Step]) -> F
     for wave in _waves(in_order(wanted), wanted):
         steps, failed = _begin(stack, scope, wave, wanted)
         if steps:
-            yield
+            yield Pause.STEP
         for step in steps:
             cancelled = bool(failed) or stack.cancelled
             failed += yield from _finish(stack, step, journal, cancelled=cancelled)
             if not failed and not stack.cancelled and step is not steps[-1]:
-                yield
+                yield Pause.STEP
         if failed or stack.cancelled:
             return failed
     return []
@@ -183,7 +183,7 @@ def _wait(stack: Stack, resource: Resource) -> Steps:
             return
         if stack.now() - since > STABLE_WITHIN_S:
             raise Refused("Exceeded attempts to wait (HandlerErrorCode: NotStabilized)")
-        yield
+        yield Pause.STEP
 
 
 def _failed(stack: Stack, step: Step, reason: str) -> None:
@@ -278,7 +278,7 @@ def _remove(stack: Stack, names: list[str], *, rolling_back: bool = False) -> Fa
         for name in going:
             stack.tell(stack.resources[name], "DELETE_IN_PROGRESS")
         for name in going:
-            yield
+            yield Pause.STEP
             stayed += yield from _take_away(stack, stack.resources[name])
         waiting -= set(ready)
     return stayed
@@ -301,8 +301,8 @@ def _take_away(stack: Stack, resource: Resource) -> Failed:
             raise Refused(reason)
         kind = kind_of(resource.type)
         kind.delete(stack.call, resource.made, resource.props)
-        while stack.waits and not kind.drained(stack.call, resource.made, resource.props):
-            yield
+        while not kind.drained(stack.call, resource.made, resource.props):
+            yield Pause.WAIT
     except Refused as refused:
         stack.tell(resource, "DELETE_FAILED", str(refused))
         return [resource.logical]
@@ -366,7 +366,7 @@ def _clean_up(stack: Stack, gone: list[tuple[Resource, bool]]) -> Steps:
             stack.tell(resource, "DELETE_SKIPPED")
         else:
             stack.tell(resource, "DELETE_IN_PROGRESS")
-            yield
+            yield Pause.STEP
             yield from _take_away(stack, resource)
         if stack.resources.get(resource.logical) is resource:
             del stack.resources[resource.logical]
@@ -395,13 +395,13 @@ def roll_back(stack: Stack, skip: Iterable[str], exports: Exports, reason: str) 
     stack.say("UPDATE_ROLLBACK_COMPLETE")
 
 
-def _undo(stack: Stack, step: Step, skipped: set[str]) -> Generator[None, None, bool]:
+def _undo(stack: Stack, step: Step, skipped: set[str]) -> Generator[Pause, None, bool]:
     """Take one step back. Its value: True if that failed."""
     before, resource = step.before, step.resource
     if before is None:
         return False
     stack.tell(resource, "UPDATE_IN_PROGRESS")
-    yield
+    yield Pause.STEP
     if not step.replaces and resource.logical not in skipped:
         try:
             resource.made = _changed_back(stack, resource, before)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from moto.core.exceptions import ServiceException
 from moto.elb.models import register_certificate
 from moto.elbv2 import models
-from moto.elbv2.exceptions import TargetGroupNotFoundError
+from moto.elbv2.exceptions import ELBClientError, TargetGroupNotFoundError
 from moto.elbv2.models import (
     ELBv2Backend,
     FakeHealthStatus,
@@ -51,8 +50,8 @@ def set_balancers(opened: Opened | None, closed: Closed | None = None) -> None:
     _hooks[:] = [(opened, closed or (lambda arn: None))] if opened else []
 
 
-def _error(code: str, message: str) -> ServiceException:
-    return ServiceException(code, message)
+def _error(code: str, message: str) -> ELBClientError:
+    return ELBClientError(code, message)
 
 
 def _backend_of(arn: str) -> ELBv2Backend:

@@ -12,13 +12,23 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from tests.fakeaws import world
 
+LOOK_AGAIN_S = 0.01
+LONGEST_S = 2.0  # a request does no more work than this; the next one goes on
 PAGE = 100  # events an answer, as in AWS
 STACK_TYPE = "AWS::CloudFormation::Stack"
-Steps = Iterator[None]
+Steps = Iterator["Pause"]
+
+
+class Pause(Enum):
+    """Why a generator stops."""
+
+    STEP = "the time of one step"
+    WAIT = "the world has to move first"
 
 
 def seconds_per_step() -> float:
@@ -111,10 +121,13 @@ class Clockwork:
 
     def advance(self, now: float) -> None:
         """Do every step that is due. ``due`` is the time of the step while it runs."""
-        while not self.done and self.due <= now:
+        began = time.monotonic()
+        while not self.done and self.due <= now and time.monotonic() - began < LONGEST_S:
             try:
-                next(self._steps)
+                pause = next(self._steps)
             except StopIteration:
                 self.done = True
                 return
             self.due += self._pace
+            if pause is Pause.WAIT:
+                self.due = max(self.due, now + LOOK_AGAIN_S)
