@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from echo_services.environment import Tls
 from protos import echo_pb2, echo_pb2_grpc
 
 PING_KEPT_SECONDS = 1.0
@@ -27,10 +28,11 @@ class Answer(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
-def open_channel(endpoint: str, authority: str | None) -> grpc.aio.Channel:
+def open_channel(endpoint: str, authority: str | None, tls: Tls | None = None) -> grpc.aio.Channel:
     """A channel to ``endpoint`` (host:port) that asks for ``authority``, if any.
 
-    It connects at the first call, and again when it must.
+    With ``tls`` the server's certificate must be for ``authority``, or without that for the
+    endpoint's host. It connects at the first call, and again when it must.
     """
     options: list[tuple[str, Any]] = [
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -43,7 +45,10 @@ def open_channel(endpoint: str, authority: str | None) -> grpc.aio.Channel:
     ]
     if authority:
         options.append(("grpc.default_authority", authority))
-    return grpc.aio.insecure_channel(endpoint, options=options)
+    if tls is None:
+        return grpc.aio.insecure_channel(endpoint, options=options)
+    credentials = grpc.ssl_channel_credentials(tls.ca)
+    return grpc.aio.secure_channel(endpoint, credentials, options=options)
 
 
 class Caller:

@@ -8,9 +8,11 @@ Run alone, in two consoles, then ask:
 
 Settings: ``PORT`` (8080), ``HOST`` (127.0.0.1; 0.0.0.0 in a container), ``SERVER_ENDPOINT``
 (127.0.0.1:50051: the server, or the mesh's listener in front of it), ``SERVER_AUTHORITY`` (the
-name a mesh routes by, such as echo_server.echo.local), ``TIMEOUT_MS`` (3000, for each call) and
-``LOG_LEVEL`` (WARNING). A bad value ends it with code 2 and a port that is taken with code 1, each
-with a sentence on stderr.
+name a mesh routes by, such as echo_server.echo.local), ``SERVER_TLS`` (1: speak TLS to the
+endpoint, whose certificate must be for SERVER_AUTHORITY, or without that for the endpoint's host;
+``SERVER_CA`` in PEM form or ``SERVER_CA_FILE`` say whom to trust instead of everybody's
+authorities), ``TIMEOUT_MS`` (3000, for each call) and ``LOG_LEVEL`` (WARNING). A bad value ends it
+with code 2 and a port that is taken with code 1, each with a sentence on stderr.
 
 It starts without the server and finds it later. On SIGTERM running requests have 3 s to finish.
 """
@@ -29,7 +31,7 @@ import uvicorn
 
 from echo_services import environment
 from echo_services.caller import Answer, Caller, open_channel
-from echo_services.environment import Environment, SettingError
+from echo_services.environment import Environment, SettingError, Tls
 from echo_services.listening import ListenError, try_to_listen
 
 DEFAULT_NAME = "Yizumi"
@@ -52,6 +54,7 @@ class Settings:
     port: int
     endpoint: str
     authority: str | None
+    tls: Tls | None
     timeout_ms: int
     log_level: str
 
@@ -63,6 +66,7 @@ class Settings:
             port=environment.port(env, 8080),
             endpoint=environment.endpoint(env, "SERVER_ENDPOINT", "127.0.0.1:50051"),
             authority=environment.authority(env, "SERVER_AUTHORITY"),
+            tls=environment.tls(env),
             timeout_ms=environment.whole(env, "TIMEOUT_MS", 3000, least=1, most=60_000),
             log_level=environment.log_level(env),
         )
@@ -121,8 +125,9 @@ class App:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         # Not earlier: a channel belongs to the event loop it was made in.
-        async with open_channel(self._settings.endpoint, self._settings.authority) as channel:
-            self._caller = Caller(channel, self._settings.timeout_ms)
+        settings = self._settings
+        async with open_channel(settings.endpoint, settings.authority, settings.tls) as channel:
+            self._caller = Caller(channel, settings.timeout_ms)
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})

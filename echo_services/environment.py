@@ -7,7 +7,9 @@ environment itself; the mapping is an argument.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
 Environment = Mapping[str, str]
@@ -17,6 +19,13 @@ LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _AUTHORITY = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Speak TLS. ``ca``: the authorities to trust, PEM; None: those that everybody trusts."""
+
+    ca: bytes | None
 
 
 class SettingError(Exception):
@@ -94,6 +103,26 @@ def authority(env: Environment, variable: str) -> str | None:
     if value and not _AUTHORITY.fullmatch(value):
         raise SettingError(variable, "a host name, with or without a port", value)
     return value
+
+
+def tls(env: Environment) -> Tls | None:
+    """SERVER_TLS, with SERVER_CA (PEM) or SERVER_CA_FILE (a path). Raises SettingError."""
+    if not switch(env, "SERVER_TLS"):
+        return None
+    if text := env.get("SERVER_CA"):
+        return Tls(_certificates("SERVER_CA", text[:40], text))
+    if path := env.get("SERVER_CA_FILE"):
+        try:
+            return Tls(_certificates("SERVER_CA_FILE", path, Path(path).read_text("ascii")))
+        except (OSError, UnicodeDecodeError):
+            raise SettingError("SERVER_CA_FILE", "a file that can be read", path) from None
+    return Tls(None)
+
+
+def _certificates(variable: str, value: str, text: str) -> bytes:
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise SettingError(variable, "certificates in PEM form", value)
+    return text.encode()
 
 
 def log_level(env: Environment) -> str:

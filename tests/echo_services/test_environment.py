@@ -36,6 +36,7 @@ BAD_FOR_THE_CLIENT = [
     ("SERVER_ENDPOINT", "127.0.0.1:0"),
     ("SERVER_ENDPOINT", "http://127.0.0.1:50051"),
     ("SERVER_AUTHORITY", "two words"),
+    ("SERVER_TLS", "yes"),
     ("TIMEOUT_MS", "0"),
     ("TIMEOUT_MS", "1e3"),
 ]
