@@ -188,7 +188,7 @@ def compose():
 
 def test_the_containers_are_the_processes_of_up():
     parts = {"postgres", "valkey", "prepare", "mesh"}
-    assert set(compose()) == parts | {"controlplane", "worker", "beat", "sampler", "web"}
+    assert set(compose()) == parts | {"controlplane", "worker", "build", "beat", "sampler", "web"}
 
 
 @pytest.mark.parametrize("name", sorted(set(compose()) - {"postgres", "valkey"}))

@@ -16,11 +16,10 @@ from rollouts import actions, doors
 from rollouts.builders.base import STREAMED
 from rollouts.models import Build
 from rollouts.web.asks import answers_refusals, ask, groups_with, new_request_id
-from rollouts.web.images import short
+from rollouts.web.images import KINDS, short
 
 TAIL = 500  # lines on the page; all of them are in the text
 SLOW_S = 5  # a build that nobody has taken by then is said to wait
-KINDS = {"existing": "image that is there", "codebuild": "CodeBuild", "docker": "Docker"}
 PILLS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "idle", "queued": "queued"}
 
 
@@ -85,6 +84,7 @@ def cancel(request: HttpRequest, build: int) -> HttpResponse:
             "An image that is pushed already makes its version all the same.",
         ],
         "cta": f"Cancel build #{found.pk}",
+        "stay": "Keep building",
         "danger": False,
         "back": found.get_absolute_url(),
         "request_id": new_request_id(),

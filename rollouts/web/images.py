@@ -23,6 +23,7 @@ from rollouts.web.asks import answers_refusals, ask, groups_with, new_request_id
 from rollouts.web.forms_build import BuildForm, kinds
 
 SHOWN, BUILDS_SHOWN = 25, 10
+KINDS = {"existing": "image that was there", "codebuild": "CodeBuild", "docker": "Docker"}
 BAD = ("CRITICAL", "HIGH")
 
 
@@ -86,7 +87,7 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
         "uri": uri,
         "page": page,
         "problem": problem,
-        "builds": builds[:BUILDS_SHOWN],
+        "builds": [(build, KINDS.get(build.kind, build.kind)) for build in builds[:BUILDS_SHOWN]],
         "may": request.user.has_perm("rollouts.operate_service"),
         "groups": groups_with("operate_service"),
     }
