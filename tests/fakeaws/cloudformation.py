@@ -167,6 +167,7 @@ def create_change_set(request: _Request) -> dict[str, Any]:
         description=request.get("Description"),
         on_failure=request.mode(),
         capabilities=request.get("Capabilities", []),
+        client_token=request.get("ClientToken"),
     )
     return {"Id": change_set.arn, "StackId": change_set.stack.stack_id}
 

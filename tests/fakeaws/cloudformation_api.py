@@ -117,10 +117,14 @@ class Account:
         description: str | None,
         on_failure: str,
         capabilities: list[str],
+        client_token: str | None = None,
     ) -> ChangeSet:
         """Compare, and remember what was found. Raises ValidationError and its like."""
         stack = self._stack_for(kind, stack_name, wish)
-        if any(one.name == name and one.stack is stack for one in self.change_sets):
+        known = [one for one in self.change_sets if one.name == name and one.stack is stack]
+        if known and client_token is not None and known[0].client_token == client_token:
+            return known[0]
+        if known:
             raise error("AlreadyExistsException", f"ChangeSet {name} already exists")
         _check_capabilities(wish, capabilities)
         try:
@@ -141,6 +145,7 @@ class Account:
             on_failure,
             capabilities,
             kind == "UPDATE" and not differs(stack, wish, changes),
+            client_token,
         )
         self.change_sets.append(change_set)
         return change_set
@@ -181,7 +186,10 @@ class Account:
         self, name: str, wish: Wish, mode: str, token: str | None, capabilities: list[str]
     ) -> Stack:
         """Make a stack without a change set."""
-        if self.named(name) is not None:
+        there = self.named(name)
+        if there is not None and _repeated(there, token):
+            return there
+        if there is not None:
             raise error("AlreadyExistsException", f"Stack [{name}] already exists")
         _check_capabilities(wish, capabilities)
         stack = Stack(name, self.account, self.region, wish)
@@ -197,6 +205,8 @@ class Account:
         self, stack: Stack, wish: Wish, mode: str, token: str | None, capabilities: list[str]
     ) -> None:
         """Change a stack without a change set."""
+        if _repeated(stack, token):
+            return
         if stack.status not in READY_FOR_UPDATE:
             raise _wrong_state(stack, "updated")
         _check_capabilities(wish, capabilities)
@@ -228,6 +238,8 @@ class Account:
 
     def roll_back(self, stack: Stack, token: str | None) -> None:
         """Undo a failed creation or update that was left as it was."""
+        if _repeated(stack, token):
+            return
         if stack.status == "CREATE_FAILED":
             self.begin(stack, work.unmake(stack, "User Initiated"), token)
         elif stack.status == "UPDATE_FAILED":
@@ -237,6 +249,8 @@ class Account:
 
     def go_on_rolling_back(self, stack: Stack, skip: Iterable[str], token: str | None) -> None:
         """Go on with a rollback that failed."""
+        if _repeated(stack, token):
+            return
         if stack.status != "UPDATE_ROLLBACK_FAILED":
             raise _wrong_state(stack, "continued")
         self.begin(stack, work.roll_back(stack, skip, self.exports, "User Initiated"), token)
@@ -246,6 +260,11 @@ class Account:
         if stack.status != "UPDATE_IN_PROGRESS":
             raise invalid("CancelUpdateStack cannot be called from current stack status")
         stack.cancelled = True
+
+
+def _repeated(stack: Stack, token: str | None) -> bool:
+    """Whether the stack's last work was asked for with this token: then it is not asked again."""
+    return token is not None and stack.token == token
 
 
 def _wrong_state(stack: Stack, verb: str) -> CloudFormationError:

@@ -42,6 +42,7 @@ class ChangeSet:
     on_failure: str
     capabilities: list[str]
     nothing: bool
+    client_token: str | None = None
     arn: str = ""
     created: float = field(default_factory=time.time)
     execution: str = "AVAILABLE"

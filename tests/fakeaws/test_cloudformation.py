@@ -343,7 +343,8 @@ def test_a_failed_rollback_can_be_continued(stack: Stack, aws: Fake):
     resources = changed(SecurityGroupEgress=out(80))
     assert stack.apply("UPDATE", template(resources), 7) == "UPDATE_ROLLBACK_FAILED"
     aws.clear()
-    stack.cfn.continue_update_rollback(StackName=stack.name)
+    for _ in range(2):  # the second time is harmless
+        stack.cfn.continue_update_rollback(StackName=stack.name, ClientRequestToken="again")
     assert stack.status == "UPDATE_ROLLBACK_COMPLETE"
     assert stack.rules() == [443]
 
@@ -474,6 +475,21 @@ def test_executing_twice_with_the_same_token_is_harmless(stack: Stack):
     code, _said = refusal(stack.execute, change_set=seen, token="other")
     assert code == "InvalidChangeSetStatus"
     assert stack.status == "CREATE_COMPLETE"
+
+
+def test_proposing_twice_with_the_same_token_gives_the_same_change_set(stack: Stack):
+    seen = stack.propose("CREATE", template(), ClientToken="abc")
+    asked = {
+        "StackName": stack.name,
+        "ChangeSetName": "set-1",
+        "ChangeSetType": "CREATE",
+        "TemplateBody": template(),
+        "Capabilities": ["CAPABILITY_IAM"],
+    }
+    again = stack.cfn.create_change_set(**asked, ClientToken="abc")
+    assert (again["Id"], again["StackId"]) == (seen["ChangeSetId"], stack.id)
+    code, _said = refusal(stack.cfn.create_change_set, **asked, ClientToken="other")
+    assert code == "AlreadyExistsException"
 
 
 @pytest.mark.parametrize(
