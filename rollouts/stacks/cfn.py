@@ -63,7 +63,8 @@ class Happened:
 
     @property
     def line(self) -> Line:
-        return Line(self.logical, self.kind, self.status, self.reason, uid=self.id, at=self.at)
+        return Line(self.logical, self.kind, _short(self.status), self.reason, uid=self.id,
+                    at=self.at)  # fmt: skip
 
     @property
     def ends(self) -> bool:
@@ -202,6 +203,11 @@ def later(stack: Stack) -> list[Stack]:
     names = ORDER[ORDER.index(stack.name) + 1 :]
     found = Stack.objects.filter(mesh=stack.mesh, name__in=names).exclude(phase="absent")
     return sorted(found, key=lambda each: ORDER.index(each.name), reverse=True)
+
+
+def _short(status: str) -> str:
+    """At most 40 characters, as a row holds them; one of AWS's words is longer."""
+    return status.replace("_COMPLETE_CLEANUP_", "_CLEANUP_")
 
 
 def _happened(event: Mapping[str, Any]) -> Happened:

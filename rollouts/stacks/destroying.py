@@ -13,6 +13,7 @@ from django.utils import timezone
 from rollouts import aws
 from rollouts.errors import AwsGone, ProvisionerError
 from rollouts.models import Service, Stack
+from rollouts.stacks import targets
 from rollouts.stacks.base import Progress
 from rollouts.stacks.cfn import Cloud, There, later
 from rollouts.stacks.watching import POLL_S, Look, at, begun, look, stage_of, why
@@ -53,16 +54,24 @@ def _needed_by(stack: Stack) -> str:
 
 
 def _unrest(stack: Stack) -> str:
-    """Ask every service to rest; what of them still runs, as a sentence."""
+    """Ask every service to rest; what of them is still there, as a sentence."""
     services = list(Service.objects.filter(mesh=stack.mesh))
     for service in services:
         if service.stable_id or service.weights or service.versions.filter(count__gt=0).exists():
             Service.objects.put_to_rest(service.pk, timezone.now())
     running = sum(service.running.count() for service in services)
     if running:
-        return f"{running} tasks are stopping."
-    left = _task_sets(stack)
-    return f"{left} task sets are being deleted." if left else ""
+        return f"{_counted(running, 'task')} stopping."
+    left = {"task set": _task_sets(stack)} | targets.left(stack.mesh)
+    waiting = next((f"{_counted(n, what)} being deleted." for what, n in left.items() if n), "")
+    if waiting:
+        # It is their ticks that delete them, and a service at rest may not be due for long.
+        Service.objects.filter(mesh=stack.mesh).update(wake_at=timezone.now())
+    return waiting
+
+
+def _counted(number: int, what: str) -> str:
+    return f"1 {what} is" if number == 1 else f"{number} {what}s are"
 
 
 def _task_sets(stack: Stack) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from rollouts import actions, provision
 from rollouts import aws as our_aws
 from rollouts.errors import ActionRefused, Stale
 from rollouts.models import Mesh, Service, Stack, StackEvent
 from rollouts.stacks.base import provisioner
-from rollouts.stacks.cfn import ORDER, Cloud
+from rollouts.stacks.cfn import ORDER, STACK, Cloud, Happened
 
 
 def uids(stack):
@@ -157,6 +158,18 @@ def test_throttling_only_delays(stacks, propose, walk, ask, cloud):
     assert infra.phase == "ready", infra.reason
 
 
+def test_odd_answers_only_delay(stacks, propose, walk, ask, cloud):
+    cloud.inject("cloudformation", error="500", rate=0.2, seed=2)
+    cloud.inject("cloudformation", error="ExpiredTokenException", rate=0.1, seed=3)
+    infra = propose(stacks["infra"])
+    assert infra.phase == "proposed", infra.reason
+    actions.request_provision(infra, ask=ask(), change_set=infra.proposal["change_set"])
+    infra = walk(infra)
+    assert infra.phase == "ready", infra.reason
+    begun = StackEvent.objects.filter(stack=infra, resource="echo-infra")
+    assert begun.filter(status="CREATE_IN_PROGRESS").count() == 1
+
+
 def test_a_right_that_is_missing_is_named(stacks, propose, walk, ask, cloud):
     infra = propose(stacks["infra"])
     cloud.inject("cloudformation", "ExecuteChangeSet", error="AccessDeniedException")
@@ -246,7 +259,7 @@ def all_three(stacks, provide):
     return {each.name: each for each in Stack.objects.select_related("mesh")}
 
 
-def test_a_mesh_comes_and_goes(all_three, destroy, mesh):
+def test_a_mesh_comes_and_goes(all_three, destroy, mesh, cloud):
     mesh.refresh_from_db()
     assert mesh.public_url == all_three["app"].outputs["Endpoint"]
     service = Service.objects.get(slug="echo-echo-server")
@@ -260,6 +273,7 @@ def test_a_mesh_comes_and_goes(all_three, destroy, mesh):
         assert Cloud(gone).there() is None
     mesh.refresh_from_db()
     assert mesh.public_url == ""
+    assert set(cloud.leftovers()) == {"log-group"}
 
 
 def test_images_are_found_in_the_repositories_and_named_by_digest(all_three):
@@ -300,13 +314,36 @@ def test_an_app_waits_for_its_task_sets(all_three, ask, walk, clock, mesh):
     for _ in range(5):
         provision.tick(app.pk, clock.pass_(2))
     app.refresh_from_db()
-    assert (app.phase, app.reason) == ("deleting", "1 task sets are being deleted.")
+    assert (app.phase, app.reason) == ("deleting", "1 task set is being deleted.")
     our_aws.call(cloud.account, "ecs", "delete_task_set", **where,
              taskSet=made["taskSet"]["id"], force=True)  # fmt: skip
     assert walk(app).phase == "absent"
 
 
+def test_an_app_waits_for_the_target_groups_of_versions(all_three, ask, walk, clock):
+    app = all_three["app"]
+    account = Cloud(app).account
+    made = our_aws.call(account, "elbv2", "create_target_group", Name="echo-v7", Protocol="HTTP",
+                        Port=50051, VpcId=all_three["infra"].outputs["VpcId"])  # fmt: skip
+    Service.objects.update(wake_at=None)
+    actions.request_deprovision(app, typed_name="app", ask=ask())
+    provision.tick(app.pk, clock.pass_(2))
+    app.refresh_from_db()
+    assert (app.phase, app.reason) == ("deleting", "1 target group is being deleted.")
+    assert Service.objects.get().wake_at is not None
+    arn = made["TargetGroups"][0]["TargetGroupArn"]
+    our_aws.call(account, "elbv2", "delete_target_group", TargetGroupArn=arn)
+    assert walk(app).phase == "absent"
+
+
 # --- destroying
+
+
+def test_the_longest_status_fits_into_a_row():
+    longest = "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"
+    happened = Happened("1", timezone.now(), "echo-app", STACK, longest, "", of_stack=True)
+    assert happened.line.status == "UPDATE_ROLLBACK_CLEANUP_IN_PROGRESS"
+    assert not happened.ends
 
 
 def test_what_cannot_be_deleted_is_listed_and_may_stay(stacks, provide, destroy, cloud):
