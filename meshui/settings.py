@@ -58,7 +58,7 @@ if XDS_TLS_ADDRESS and not XDS_TLS_ADDRESS.rpartition(":")[2].isdigit():
 XDS_NAMES = env.words("MESHUI_XDS_NAMES", "localhost,127.0.0.1")
 PKI_DIR = Path(env.text("MESHUI_PKI_DIR", str(STATE / "pki"))).absolute()
 SUPERVISOR_SOCKET = STATE / "supervisor.sock"
-ENVIRONMENT_NAME = env.text("MESHUI_ENVIRONMENT", "local")
+ENVIRONMENT_NAME = env.text("MESHUI_ENVIRONMENT", "fake AWS" if AWS_FAKE else "local")
 SAMPLE_KEEP = env.number("MESHUI_SAMPLE_KEEP", 2000, 100, 1_000_000)
 BUCKET_KEEP_S = env.number("MESHUI_BUCKET_KEEP_HOURS", 24, 1, 24 * 90) * 3600
 
