@@ -149,7 +149,8 @@ def test_the_drawn_layers_are_those_that_are_checked():
 
 def test_every_test_that_the_envoy_page_names_exists():
     named = re.findall(r"`(test_\w+)`", read("docs/routers/envoy.md"))
-    defined = set(re.findall(r"def (test_\w+)", read("tests/xds/test_envoy.py")))
+    files = ("tests/xds/test_envoy.py", "tests/e2e/test_sidecar.py")
+    defined = set(re.findall(r"def (test_\w+)", "".join(map(read, files))))
     assert named
     assert set(named) <= defined
 
