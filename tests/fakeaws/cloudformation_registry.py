@@ -5,7 +5,13 @@ Called by stacks, change sets and drift.
 
 from __future__ import annotations
 
-from tests.fakeaws import cloudformation_mesh, cloudformation_network, cloudformation_tasks
+from tests.fakeaws import (
+    cloudformation_groups,
+    cloudformation_identity,
+    cloudformation_mesh,
+    cloudformation_network,
+    cloudformation_tasks,
+)
 from tests.fakeaws.cloudformation_client import Refused
 from tests.fakeaws.cloudformation_kinds import Kind
 
@@ -13,6 +19,8 @@ KINDS: dict[str, Kind] = {
     kind.type: kind()
     for kind in (
         *cloudformation_network.KINDS,
+        *cloudformation_groups.KINDS,
+        *cloudformation_identity.KINDS,
         *cloudformation_tasks.KINDS,
         *cloudformation_mesh.KINDS,
     )
