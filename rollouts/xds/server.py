@@ -79,11 +79,11 @@ class ControlPlane:
     async def start(self, address: str) -> int:
         """Listen on ``host:port`` or ``unix:path``; return the port (port 0: a free one).
 
-        Nobody is asked who they are: for this machine only.
+        Nobody is asked who they are: for this machine only. Raises InvalidInput.
         """
         self._recall_last_good()
         server = await self._server(self._ads_handler(self._serve_anybody), self._sync_handler())
-        port = server.add_insecure_port(address)
+        port = _listen(address, lambda: server.add_insecure_port(address))
         await server.start()
         return port
 
@@ -93,13 +93,14 @@ class ControlPlane:
         """Listen for sidecars too, by TLS, and let in whom ``admit`` lets in; return the port.
 
         ``credentials`` must demand a certificate. Nothing but ADS and health is to be had here.
+        Raises InvalidInput.
         """
 
         async def serve(requests: AsyncIterator[DiscoveryRequest], context: Context) -> None:
             await self._serve_sidecar(requests, context, admit)
 
         server = await self._server(self._ads_handler(serve))
-        port = server.add_secure_port(address, credentials)
+        port = _listen(address, lambda: server.add_secure_port(address, credentials))
         await server.start()
         return port
 
@@ -305,7 +306,8 @@ class ControlPlane:
         try:
             name, sidecar = admit(context.auth_context(), first.node)
         except PeerRefused as refused:
-            self._log_refusal(f"{first.node.cluster} proxy {first.node.id}: {refused}")
+            node = first.node
+            self._log_refusal(f"mesh {node.cluster!r} proxy {node.id!r}: {refused}"[:400])
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(refused))
         connection = self._open_connection(name, first.node.cluster, sidecar)
         await self._serve_stream(first, requests, context, connection)
@@ -317,7 +319,7 @@ class ControlPlane:
         if len(self._refusals) >= SENTENCES:
             self._refusals.clear()
         self._refusals.add(text)
-        log.warning("mesh %.400r is refused", text)
+        log.warning("sent away: %s", text)
 
     async def _serve_stream(
         self,
@@ -386,3 +388,11 @@ class ControlPlane:
         snapshot = self._snapshots.get(mesh)
         current = snapshot.generations.get(service) if snapshot is not None else None
         return {"generation": current, "proxies": [sync.as_json(proxy) for proxy in proxies]}
+
+
+def _listen(address: str, bind: Callable[[], int]) -> int:
+    """gRPC keeps the reason to itself."""
+    try:
+        return bind()
+    except RuntimeError as error:
+        raise InvalidInput("address", f"The control plane cannot listen on {address}.") from error

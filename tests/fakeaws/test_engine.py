@@ -145,6 +145,20 @@ def test_an_image_that_nothing_stands_for_ends_at_once(engine):
     )
 
 
+def test_a_definition_that_waits_for_nobody_is_refused(engine):
+    waits = [{"containerName": "nobody", "condition": "HEALTHY"}]
+    with pytest.raises(ValueError, match="app depends on nobody"):
+        engine.start("t", next(ADDRESSES), task(shell("exit 0", dependsOn=waits)))
+
+
+def test_a_value_that_no_process_can_have_ends_the_task_only(engine):
+    odd = shell("exit 0", environment=[{"name": "A", "value": "a\0b"}])
+    engine.start("odd", next(ADDRESSES), task(odd))
+    assert "null byte" in becomes(engine, "odd", "exited").log_tail
+    engine.start("t", next(ADDRESSES), task(shell("exit 0")))
+    assert becomes(engine, "t", "exited").exit_code == 0
+
+
 def test_it_stops_with_sigterm_and_then_with_sigkill(engine):
     polite = shell("trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done")
     deaf = shell("trap '' TERM; echo ready; while :; do sleep 0.05; done")

@@ -11,6 +11,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from rollouts.errors import InvalidInput
 from rollouts.xds import peers
 from rollouts.xds.server import ControlPlane
 from rollouts.xds.snapshot import snapshot
@@ -189,7 +190,18 @@ async def test_what_is_refused_is_logged_once(world, caplog):
             await refusal(world, world.certificates.good(), first(service="back"))
     said = [r.getMessage() for r in caplog.records if r.name == "rollouts.xds.server"]
     assert len(said) == 1
-    assert "shop proxy n1: The certificate is for service front" in said[0]
+    assert "mesh 'shop' proxy 'n1': The certificate is for service front" in said[0]
+
+
+async def test_a_port_that_is_taken_is_refused_with_a_sentence(world):
+    for port, start in {
+        world.plain: world.plane.start,
+        world.port: lambda to: world.plane.start_guarded(
+            to, world.server.credentials(), peers.admit
+        ),
+    }.items():
+        with pytest.raises(InvalidInput, match=f"cannot listen on 127.0.0.1:{port}"):
+            await start(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("kind", ["strange", "expired", "server"])
