@@ -41,7 +41,7 @@ StartResponse = Callable[..., Any]
 
 def install() -> None:
     """Patch moto with every module there is. Harmless when repeated."""
-    amis.load_resource = _few_images
+    amis.load_resource = _few_images  # type: ignore[attr-defined]
     for name in MODULES:
         path = f"tests.fakeaws.{name}"
         if find_spec(path):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from moto.codebuild.responses import CodeBuildResponse
 from moto.core.base_backend import BackendDict, BaseBackend
+from moto.ec2.models import amis
 from moto.ecr.models import ECRBackend, Image
 from moto.ecr.responses import ECRResponse
 from moto.ecs.models import EC2ContainerServiceBackend
@@ -50,6 +51,10 @@ def test_what_is_replaced_or_used_still_exists_in_moto(owner: Any):
     bases = [base for base in owner.__mro__ if base.__module__.startswith(("moto", "werkzeug"))]
     for name in USED[owner].split():
         assert any(name in vars(base) for base in bases), f"{owner.__name__}.{name} is gone"
+
+
+def test_machine_images_are_still_loaded_by_the_name_that_is_replaced():
+    assert callable(vars(amis)["load_resource"])
 
 
 def test_an_empty_account_has_nothing_left(aws: Fake):

@@ -32,7 +32,7 @@ def url() -> Iterator[str]:
     try:
         yield process.stdout.readline().split()[-1]
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()

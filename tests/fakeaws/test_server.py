@@ -188,7 +188,7 @@ def test_it_runs_as_a_process_until_sigterm():
         fake = Fake(line.split()[-1])
         assert fake.speeds() == {"task": 1.0, "stack": 0.3}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
