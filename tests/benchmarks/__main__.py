@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks [--full] [--seed N] [B1 B3 …]``: run, check, print, write.
 
-Starts one product for all of them. Writes ``bench-results/<name>.json``; ends with code 1 when a
-check failed.
+Starts one product for all that need it. Writes ``bench-results/<name>.json``; ends with code 1 when
+a check failed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ from typing import Any
 from tests.benchmarks import environment, machine
 from tests.benchmarks.result import Result
 
-BENCHMARKS = {"B1": "tests.benchmarks.rollback", "B3": "tests.benchmarks.split"}
+BENCHMARKS = {
+    "B1": "tests.benchmarks.rollback",
+    "B3": "tests.benchmarks.split",
+    "B11": "tests.benchmarks.aws_step",
+}
 RESULTS = Path("bench-results")
 SEED = 20201
 
@@ -27,11 +32,18 @@ def main() -> int:
     asked = _asked()
     with tempfile.TemporaryDirectory(prefix="meshui-bench-", ignore_cleanup_errors=True) as folder:
         environment.settle(Path(folder))
-        # Only now: it reads the settings.
-        product = import_module("tests.benchmarks.stack").Product
-        with product() as running:
+        with _product(asked.names) as running:
             results = [_run(name, running, asked) for name in asked.names]
     return 1 if any(result.wrong for result in results) else 0
+
+
+def _product(names: list[str]) -> AbstractContextManager[object]:
+    """The product, unless none of these benchmarks needs it."""
+    # Imported only now: they read the settings.
+    if not any(getattr(import_module(BENCHMARKS[n]), "NEEDS_PRODUCT", True) for n in names):
+        return nullcontext()
+    made: AbstractContextManager[object] = import_module("tests.benchmarks.stack").Product()
+    return made
 
 
 def _asked() -> argparse.Namespace:
