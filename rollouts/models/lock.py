@@ -11,9 +11,12 @@ from django.db.models import Q
 class LockQuerySet(models.QuerySet["Lock"]):
     def take(self, name: str, owner: str, now: datetime, until: datetime) -> bool:
         """Take the lock, or make it last longer for who has it; False when another has it."""
+        free = self.filter(Q(owner="") | Q(owner=owner) | Q(until__lte=now), name=name)
+        if free.update(owner=owner, until=until):
+            return True
+        # Only now: a person may wait for this, and but for the first time the row is there.
         self.bulk_create([Lock(name=name, owner="", until=now)], ignore_conflicts=True)
-        free = Q(owner="") | Q(owner=owner) | Q(until__lte=now)
-        return bool(self.filter(free, name=name).update(owner=owner, until=until))
+        return bool(free.update(owner=owner, until=until))
 
     def give_back(self, name: str, owner: str) -> None:
         self.filter(name=name, owner=owner).update(owner="")

@@ -68,7 +68,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the rows want now. ``weights``: percent by version pk; ``running``: pks with tasks.
+    """What the rows want now. ``weights``: percent by version pk.
 
     ``awaited``: nobody has seen these weights in force yet, so somebody may be waiting for them.
     ``was_there``: they were read back once; what differs now was changed by somebody else.
@@ -76,7 +76,6 @@ class Wanted:
 
     generation: int
     weights: Mapping[int, int]
-    running: frozenset[int]
     awaited: bool = True
     was_there: bool = False
 
@@ -101,23 +100,19 @@ def place_of(service: Service) -> Place:
     return Place(aws.account_of(mesh.settings), mesh.slug, service, prefix, outputs)
 
 
-def wanted_of(pk: int) -> Wanted:
-    """The newest rows of a service."""
-    service = Service.objects.get(pk=pk)
-    running = service.versions.filter(count__gt=0).values_list("pk", flat=True)
-    route = service.routes.filter(generation=service.generation).first()
+def newest(pk: int) -> Wanted:
+    """What the newest route says: that is what should be in force. A rollback waits for this."""
+    columns = ("generation", "weights", "confirmed_at", "read_back_at")
+    row = Route.objects.filter(service=pk).values_list(*columns).first()
+    if row is None:
+        return Wanted(0, {}, awaited=False)
+    generation, weights, confirmed_at, read_back_at = row
     return Wanted(
-        service.generation,
-        {int(key): weight for key, weight in service.weights.items()},
-        frozenset(running),
-        awaited=route is not None and route.confirmed_at is None,
-        was_there=route is not None and bool(route.read_back_at or route.confirmed_at),
+        generation,
+        {int(key): weight for key, weight in weights.items()},
+        awaited=confirmed_at is None,
+        was_there=bool(confirmed_at or read_back_at),
     )
-
-
-def _awaited(pk: int) -> bool:
-    newest = Route.objects.filter(service=pk).values_list("confirmed_at", flat=True).first()
-    return newest is None
 
 
 class RemoteRouter(ABC):
@@ -156,9 +151,9 @@ class RemoteRouter(ABC):
         with self.at(service) as place:
             if self._nothing_there(place):
                 return Confirmed(service.generation, Verdict.YES)
-            if not _awaited(service.pk):
+            if generation == service.generation and not (wanted := newest(service.pk)).awaited:
                 # At rest no lock is needed to see that nothing has to be done.
-                wanted, found = wanted_of(service.pk), self.read(place)
+                found = self.read(place)
                 if _same(found.weights, self._goal(place, wanted, found, ())):
                     return self.verdict(place, wanted, found)
             return self.settle(place, wait_s=wait_s)
@@ -167,10 +162,13 @@ class RemoteRouter(ABC):
         with self.at(service) as place:
             if not service.generation or self._nothing_there(place):
                 return Confirmed(service.generation, Verdict.YES)
-            route = service.routes.filter(generation=service.generation).first()
+            last = newest(service.pk)
             weights = {int(key): weight for key, weight in service.weights.items()}
-            there = route is not None and bool(route.read_back_at or route.confirmed_at)
-            wanted = Wanted(service.generation, weights, frozenset(), was_there=there)
+            wanted = Wanted(
+                service.generation,
+                weights,
+                was_there=last.was_there and last.generation == service.generation,
+            )
             return self.verdict(place, wanted, self.read(place))
 
     @abstractmethod
@@ -208,7 +206,7 @@ class RemoteRouter(ABC):
         """
         name = f"service-{place.service.pk}-weights"
         with locks.hold(name, seconds=LEASE_S, wait_s=wait_s) as held, ExitStack() as around:
-            wanted = wanted_of(place.service.pk)
+            wanted = newest(place.service.pk)
             if wanted.awaited:
                 around.enter_context(aws.urgent())
             around.enter_context(aws.once())
@@ -237,10 +235,13 @@ class RemoteRouter(ABC):
         self, place: Place, wanted: Wanted, found: Found, name: Sequence[int]
     ) -> dict[str, int]:
         """What should be written: no version without weight or tasks stays named."""
-        stays = wanted.running | {pk for pk, weight in wanted.weights.items() if weight}
-        named = {self.name(place, pk) for pk in stays} & set(found.weights)
-        named |= {self.name(place, pk) for pk in name if pk in stays}
-        return goal(found.weights, self._named(place, wanted), named)
+        asked = self._named(place, wanted)
+        stays: set[str] = set()
+        if name or set(found.weights) - set(asked):
+            running = place.service.versions.filter(count__gt=0).values_list("pk", flat=True)
+            new = {self.name(place, pk) for pk in name}
+            stays = {self.name(place, pk) for pk in running} & (set(found.weights) | new)
+        return goal(found.weights, asked, stays)
 
     def _named(self, place: Place, wanted: Wanted) -> dict[str, int]:
         """The rows' weights by target name; empty where nothing was ever stored."""
