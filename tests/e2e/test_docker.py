@@ -24,6 +24,7 @@ from protos import echo_pb2, echo_pb2_grpc
 from rollouts import building, clock, tasks
 from rollouts.models import Build, Mesh, Service, Stack
 from tests.conftest import person
+from tests.e2e import stack as stacks
 from tests.e2e.docker_engine import BASE, Engine, engine
 from tests.envoy import free_port
 
@@ -218,3 +219,57 @@ def test_a_step_that_wants_too_much_memory_is_killed(operator: Client, settings:
     build = built(operator, "huge", context="upload", archive=upload(recipe))
     assert build.phase == "failed"
     assert "non-zero code" in build.reason
+
+
+MESH = """
+from rollouts.models import Mesh, Service, Stack
+mesh = Mesh.objects.create(slug="shop", name="shop", platform="ecs")
+host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+Stack.objects.create(mesh=mesh, name="infra", kind="cloudformation",
+                     outputs={"EchoServerRepository": host + "/shop/echo_server"})
+Service.objects.create(mesh=mesh, slug="echo-aws", name="echo_server.shop.local")
+"""
+SLOW = """
+from django.utils import timezone
+from rollouts.models import Build, Service
+from tests.e2e.test_docker import BASE, upload
+recipe = "FROM " + BASE + "\\nRUN python -c 'import time; time.sleep(250)'\\n"
+Build.objects.create(
+    service=Service.objects.get(slug="echo-aws"), kind="docker", label="1.2",
+    source={"context": "upload"}, archive=upload(recipe).getvalue(),
+    created_at=timezone.now(), wake_at=timezone.now(),
+)
+"""
+
+
+@pytest.mark.stack
+def test_up_builds_in_a_worker_of_its_own_and_notices_its_death(
+    running: Engine, tmp_path: Path
+) -> None:
+    engine_of = {
+        "MESHUI_DOCKER_HOST": running.host,
+        "MESHUI_REGISTRY": running.registry,
+        "MESHUI_BUILD_BASE_IMAGE": BASE,
+    }
+    with stacks.running(tmp_path / "up", **engine_of) as up:
+        assert up.manage("shell", "-c", MESH).returncode == 0
+        who = up.web_session()
+        add = "/services/echo-aws/builds/add/"
+        asked = who.post(add, kind="docker", label="2.0", context="sample")
+        assert asked.status == 302, asked.body
+        up.until(lambda: _phase(up, "2.0") == "succeeded", 60, "the image is there")
+        assert "Deploy 2.0" in who.get(asked.location).body
+        assert up.version("2.0", "echo-aws")["digest"] == _pushed(running, "2.0")
+
+        assert up.manage("shell", "-c", SLOW).returncode == 0
+        up.until(lambda: _phase(up, "1.2") == "building", 30, "the worker has the next one")
+        up.kill("build")
+        up.until(lambda: _phase(up, "1.2") == "failed", 40, "its death is noticed")
+        (row,) = up.rows("SELECT reason FROM rollouts_build WHERE label = '1.2'")
+        assert row["reason"].startswith("The worker that built it ended.")
+        up.stop()
+
+
+def _phase(up: stacks.Stack, label: str) -> str:
+    found = up.rows("SELECT phase FROM rollouts_build WHERE label = ?", label)
+    return str(found[0]["phase"]) if found else ""
