@@ -103,43 +103,39 @@ def _filled(text: str, places: Mapping[str, str]) -> str:
 
 
 def remove_unused(place: Place, keep: Iterable[int], check: Check) -> None:
-    """Remove the definitions of every version but those, whoever left them there."""
+    """Remove the definitions of every version but those, whoever left them there.
+
+    What is deregistered cannot be started any more; that it is then deleted for good is not worth
+    failing for.
+    """
     kept = {family(place, pk) for pk in keep}
-    prefix = family(place, 0).removesuffix("0")
-    for name in _families(place, prefix):
-        if name not in kept and re.fullmatch(rf"{re.escape(prefix)}[0-9]+", name):
-            _remove(place, name, check)
-
-
-def _families(place: Place, prefix: str) -> list[str]:
-    found: list[Any] = aws.pages(
-        place.account, "ecs", "list_task_definition_families", "families",
-        familyPrefix=prefix, status="ACTIVE",
-    )  # fmt: skip
-    return [str(name) for name in found]
-
-
-def _remove(place: Place, name: str, check: Check) -> None:
-    active = _listed(place, name, "ACTIVE")
-    for arn in active:
-        if _tags(place, arn).get(TAG_MESH) != place.mesh:
-            log.info("%s: the task definition %s is not meshui's and stays", name, arn)
-            return
+    for arn in _unused(place, kept, "ACTIVE"):
         check()
         place.call("deregister_task_definition", taskDefinition=arn)
-    if active:
-        _delete(place, _listed(place, name, "INACTIVE"), check)
+    arns = _unused(place, kept, "INACTIVE")
+    try:
+        for at in range(0, len(arns), DELETED_AT_ONCE):
+            check()
+            some = arns[at : at + DELETED_AT_ONCE]
+            place.call("delete_task_definitions", taskDefinitions=some)
+    except AwsDenied as error:
+        log.info("%s: %s", place.service.slug, error)
 
 
-def _delete(place: Place, arns: list[str], check: Check) -> None:
-    """For good. Not worth failing for: nothing can be started of what is deregistered."""
-    for at in range(0, len(arns), DELETED_AT_ONCE):
-        check()
-        try:
-            place.call("delete_task_definitions", taskDefinitions=arns[at : at + DELETED_AT_ONCE])
-        except AwsDenied as error:
-            log.info("%s: %s", place.service.slug, error)
-            return
+def _unused(place: Place, kept: set[str], status: str) -> list[str]:
+    """ARNs of this status that meshui made for versions of the service, but not for ``kept``."""
+    prefix = family(place, 0).removesuffix("0")
+    families: list[Any] = aws.pages(
+        place.account, "ecs", "list_task_definition_families", "families",
+        familyPrefix=prefix, status=status,
+    )  # fmt: skip
+    return [
+        arn
+        for name in families
+        if name not in kept and re.fullmatch(rf"{re.escape(prefix)}[0-9]+", name)
+        for arn in _listed(place, name, status)
+        if _tags(place, arn).get(TAG_MESH) == place.mesh
+    ]
 
 
 def _listed(place: Place, name: str, status: str) -> list[str]:

@@ -45,7 +45,7 @@ def tasks_of(place: Place, found: Found) -> Mapping[int, Sequence[Task]]:
         pk: _of_version(place, pk, tasks, known.get(pk, ()), registry) for pk, tasks in mine.items()
     }
     for each in found.alive:
-        told[each.version] += _not_placed(place, found, each, told[each.version])
+        told[each.version] += not_placed(place, found, each, told[each.version])
     stopped.note(place, event, raw, (task for tasks in told.values() for task in tasks))
     return told
 
@@ -90,7 +90,7 @@ def _ranked(task: Task, index: int) -> Task:
     return replace(task, index=index)
 
 
-def _not_placed(place: Place, found: Found, of: TaskSet, told: Iterable[Task]) -> list[Task]:
+def not_placed(place: Place, found: Found, of: TaskSet, told: Iterable[Task]) -> list[Task]:
     """A stand-in for tasks that ECS cannot make: without it nobody would hear why."""
     if of.running + of.pending >= of.desired:
         return []

@@ -19,6 +19,7 @@ def lay(client: Client, router: str = "fake") -> Service:
     The image of 1.1 cannot be pulled.
     """
     echo = Echo(client).make()
+    client("ecs").update_service(cluster="echo", service="echo_server", desiredCount=0)
     settings = {"region": "eu-central-1"}
     mesh = Mesh.objects.create(
         slug="echo", name="echo", platform="ecs", router=router, settings=settings

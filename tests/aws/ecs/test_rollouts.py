@@ -18,7 +18,7 @@ def test_a_first_deploy_makes_one_task_set_and_it_becomes_primary(stable: Any, s
     assert made["externalId"] == side.version("0.9").target
     assert made["scale"] == {"value": 100.0, "unit": "PERCENT"}
     assert side.written() == [
-        "RegisterTaskDefinition", "CreateTaskSet", "UpdateServicePrimaryTaskSet",
+        "UpdateService", "RegisterTaskDefinition", "CreateTaskSet", "UpdateServicePrimaryTaskSet",
     ]  # fmt: skip
 
 
