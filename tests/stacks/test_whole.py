@@ -19,8 +19,9 @@ DEADLINE_S = 60
 
 def deploy(infra: Stack, clock, label="0.9"):
     """Deploy a seeded image and tick until it is stable."""
-    images: list[Any] = our_aws.pages(Cloud(infra).account, "ecr", "describe_images", "imageDetails",
-                           repositoryName="echo/echo_server")  # fmt: skip
+    account = Cloud(infra).account
+    images: list[Any] = our_aws.pages(account, "ecr", "describe_images", "imageDetails",
+                                      repositoryName="echo/echo_server")  # fmt: skip
     digest = next(each["imageDigest"] for each in images if label in each["imageTags"])
     service = Service.objects.get()
     image = f"{infra.outputs['EchoServerRepository']}@{digest}"
@@ -41,6 +42,9 @@ def test_a_mesh_with_a_version_goes_without_a_trace(
     Mesh.objects.filter(pk=mesh.pk).update(router=router)
     stacks = {name: provide(stacks[name]) for name in ORDER}
     assert [stack.phase for stack in stacks.values()] == ["ready"] * 3
+    names = [stacks["mesh"].outputs.get(f"EchoServer{n}") for n in ("Route", "VirtualService")]
+    wanted = ["echo_server", "echo_server.echo.local"] if router == "appmesh" else [None, None]
+    assert names == wanted
     deploy(stacks["infra"], clock)
     app = stacks["app"]
     actions.request_deprovision(app, typed_name="app", ask=ask())
