@@ -1,4 +1,5 @@
-"""The HTTP front of the echo server: one page that asks it, and one that says whether it can.
+"""The HTTP front of the echo server: one page that asks it, one that says whether it can, and one
+that says that this program is alive.
 
 Run alone, in two consoles, then ask:
 
@@ -108,11 +109,13 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Message) -> Answer:
-        if scope["path"] not in {"/", "/ping"}:
-            return Answer(HTTPStatus.NOT_FOUND, "There is nothing here but / and /ping.")
+        if scope["path"] not in {"/", "/ping", "/alive"}:
+            return Answer(HTTPStatus.NOT_FOUND, "There is nothing here but /, /ping and /alive.")
         if scope["method"] != "GET":
             refusal = "Only GET is understood here."
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, refusal, ((b"allow", b"GET"),))
+        if scope["path"] == "/alive":  # of this program alone; /ping asks the server too
+            return Answer(HTTPStatus.OK, "Alive.")
         if scope["path"] == "/ping":
             return await self._caller.ping()
         try:

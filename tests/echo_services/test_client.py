@@ -42,7 +42,7 @@ def test_an_unknown_page_is_not_found(client):
     assert fetch(client, "/metrics").status == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/ping"])
+@pytest.mark.parametrize("path", ["/", "/ping", "/alive"])
 def test_other_methods_than_get_are_refused(client, path):
     response = fetch(client, path, method="POST")
 
@@ -82,6 +82,12 @@ def test_it_starts_without_the_server_and_finds_it_later(start_server, start_cli
     eventually(lambda: fetch(client, "/ping").text == said, "the server reports that it starts")
     assert fetch(client, "/ping").status == 503
     eventually(lambda: fetch(client, "/ping")[:2] == (200, "OK"), "the server reports SERVING")
+
+
+def test_it_is_alive_without_a_server(start_client):
+    response = fetch(start_client(f"127.0.0.1:{free_port()}"), "/alive")
+
+    assert (response.status, response.text) == (200, "Alive.")
 
 
 def test_its_ping_fails_when_the_server_has_gone(start_server, start_client):
