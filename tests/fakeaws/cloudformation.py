@@ -14,9 +14,7 @@ from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.responses import ActionResult, EmptyResult
 
 from tests.fakeaws import cloudformation_changing, cloudformation_looking, world
-from tests.fakeaws.cloudformation_api import (
-    Account,
-)
+from tests.fakeaws.cloudformation_api import Account
 from tests.fakeaws.cloudformation_request import VERBS, Request, Verb, account_of
 from tests.fakeaws.cloudformation_stack import Stack
 
