@@ -49,6 +49,7 @@ TRIES = 50  # of one step; each is what a tick would do
 REGION = "eu-central-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "fake", "AWS_SECRET_ACCESS_KEY": "fake",
         "AWS_DEFAULT_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
+ROUTE = lay.route("shop")
 OURS, RAW, CLI = "meshui", "bare boto3", "aws command line"
 
 
@@ -161,8 +162,8 @@ class _Bench:
         arn = self.service.mesh.stacks.get().outputs.get("EchoServerListenerRule", "")
 
         def appmesh() -> None:
-            spec = self.api.describe_route(**lay.ROUTE)["route"]["spec"]
-            self.api.update_route(**lay.ROUTE, spec=spec_with(spec, named))
+            spec = self.api.describe_route(**ROUTE)["route"]["spec"]
+            self.api.update_route(**ROUTE, spec=spec_with(spec, named))
 
         def alb() -> None:
             actions = self.api.describe_rules(RuleArns=[arn])["Rules"][0]["Actions"]
@@ -187,9 +188,9 @@ class _Bench:
                      "--actions", json.dumps(actions_with(found, by_arn))]  # fmt: skip
         else:
             named = {self.side.name(label): weight for label, weight in weights.items()}
-            spec = self.api.describe_route(**lay.ROUTE)["route"]["spec"]
-            where = ["--mesh-name", lay.ROUTE["meshName"], "--route-name", lay.ROUTE["routeName"],
-                     "--virtual-router-name", lay.ROUTE["virtualRouterName"]]  # fmt: skip
+            spec = self.api.describe_route(**ROUTE)["route"]["spec"]
+            where = ["--mesh-name", ROUTE["meshName"], "--route-name", ROUTE["routeName"],
+                     "--virtual-router-name", ROUTE["virtualRouterName"]]  # fmt: skip
             look = ["appmesh", "describe-route", *where]
             write = [
                 "appmesh",

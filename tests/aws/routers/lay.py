@@ -8,7 +8,6 @@ from typing import Any
 from rollouts.models import Mesh, Service, Stack, Version
 
 Client = Callable[[str], Any]
-ROUTE = {"meshName": "shop", "virtualRouterName": "echo_server", "routeName": "echo_server"}
 BASE = "echo-server-base"
 GRPC_ROUTE: dict[str, Any] = {
     "match": {"serviceName": "proto.echo.EchoService"},
@@ -20,6 +19,11 @@ GRPC_ROUTE: dict[str, Any] = {
     },
     "timeout": {"perRequest": {"unit": "s", "value": 9}},
 }
+
+
+def route(mesh: str) -> dict[str, str]:
+    """How App Mesh is told which route."""
+    return {"meshName": mesh, "virtualRouterName": "echo_server", "routeName": "echo_server"}
 
 
 def service(router: str) -> Service:
@@ -35,20 +39,21 @@ def service(router: str) -> Service:
 
 
 def _stack(mesh: Mesh, outputs: dict[str, str]) -> None:
-    Stack.objects.create(mesh=mesh, name="mesh", wanted="present", phase="ready", outputs=outputs)
+    ready = {"wanted": "present", "phase": "ready", "outputs": outputs}
+    Stack.objects.update_or_create(mesh=mesh, name="mesh", defaults=ready)
 
 
 def appmesh(client: Client, mesh: Mesh) -> None:
     api = client("appmesh")
     grpc = {"port": 50051, "protocol": "grpc"}
-    api.create_mesh(meshName="shop")
+    api.create_mesh(meshName=mesh.slug)
     cloud_map = {
-        "namespaceName": "shop.local",
+        "namespaceName": f"{mesh.slug}.local",
         "serviceName": "echo_server",
         "attributes": [{"key": "ECS_TASK_SET_EXTERNAL_ID", "value": BASE}],
     }
     api.create_virtual_node(
-        meshName="shop",
+        meshName=mesh.slug,
         virtualNodeName=BASE,
         spec={
             "listeners": [{"portMapping": grpc}],
@@ -56,16 +61,16 @@ def appmesh(client: Client, mesh: Mesh) -> None:
         },
     )
     api.create_virtual_router(
-        meshName="shop",
+        meshName=mesh.slug,
         virtualRouterName="echo_server",
         spec={"listeners": [{"portMapping": grpc}]},
     )
-    api.create_route(**ROUTE, spec={"grpcRoute": GRPC_ROUTE})
+    api.create_route(**route(mesh.slug), spec={"grpcRoute": GRPC_ROUTE})
     _stack(
         mesh,
         {
-            "MeshName": "shop",
-            "Namespace": "shop.local",
+            "MeshName": mesh.slug,
+            "Namespace": f"{mesh.slug}.local",
             "EchoServerRouter": "echo_server",
             "EchoServerRoute": "echo_server",
             "EchoServerBaseNode": BASE,
@@ -82,10 +87,10 @@ def alb(client: Client, mesh: Mesh) -> None:
         for n, zone in enumerate(("eu-central-1a", "eu-central-1b"))
     ]
     balancer = api.create_load_balancer(
-        Name="shop-internal", Subnets=[s["SubnetId"] for s in subnets], Scheme="internal"
+        Name=f"{mesh.slug}-internal", Subnets=[s["SubnetId"] for s in subnets], Scheme="internal"
     )["LoadBalancers"][0]["LoadBalancerArn"]
     spare = api.create_target_group(
-        Name="shop-spare",
+        Name=f"{mesh.slug}-spare",
         VpcId=vpc,
         TargetType="ip",
         Protocol="HTTP",

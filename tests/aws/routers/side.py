@@ -35,6 +35,7 @@ class Side:
 
     def __init__(self, client: Client, fake: Fake, service: Service) -> None:
         self.client, self.fake, self.service = client, fake, service
+        self.mesh = service.mesh.slug
 
     def _label(self, name: str) -> str:
         found = re.search(r"(?:--|-v)([0-9]+)$", name)
@@ -82,7 +83,9 @@ class AppMeshSide(Side):
         return self.service.versions.get(label=label).target
 
     def spec(self) -> dict[str, Any]:
-        spec: dict[str, Any] = self.client("appmesh").describe_route(**lay.ROUTE)["route"]["spec"]
+        spec: dict[str, Any] = self.client("appmesh").describe_route(**lay.route(self.mesh))[
+            "route"
+        ]["spec"]
         return spec
 
     def weights(self) -> dict[str, int]:
@@ -94,10 +97,10 @@ class AppMeshSide(Side):
         spec["grpcRoute"]["action"]["weightedTargets"] = [
             {"virtualNode": self.name(label), "weight": weight} for label, weight in weights.items()
         ]
-        self.client("appmesh").update_route(**lay.ROUTE, spec=spec)
+        self.client("appmesh").update_route(**lay.route(self.mesh), spec=spec)
 
     def targets(self) -> set[str]:
-        nodes = self.client("appmesh").list_virtual_nodes(meshName="shop")["virtualNodes"]
+        nodes = self.client("appmesh").list_virtual_nodes(meshName=self.mesh)["virtualNodes"]
         return {self._label(node["virtualNodeName"]) for node in nodes}
 
     def weights_in(self, request: Mapping[str, Any]) -> dict[str, int]:
@@ -109,10 +112,10 @@ class AlbSide(Side):
     read_call, write_call, service_name = "DescribeRules", "ModifyRule", "elbv2"
 
     def name(self, label: str) -> str:
-        return f"shop-v{self.service.versions.get(label=label).pk}"
+        return f"{self.mesh}-v{self.service.versions.get(label=label).pk}"
 
     def rule(self) -> dict[str, Any]:
-        outputs = self.service.mesh.stacks.get().outputs
+        outputs = self.service.mesh.stacks.get(name="mesh").outputs
         arn = outputs["EchoServerListenerRule"]
         rule: dict[str, Any] = self.client("elbv2").describe_rules(RuleArns=[arn])["Rules"][0]
         return rule

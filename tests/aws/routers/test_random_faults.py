@@ -7,18 +7,22 @@ reason says so. No weights are written twice or out of order, and nothing is lef
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
 
-from rollouts import actions
+from rollouts import actions, reconcile
 from rollouts import aws as calls
 from rollouts.actions import Ask
 from rollouts.domain.plan import Step
 from rollouts.domain.state import FINISHED, Phase
 from rollouts.models import Rollout, Service, Version
-from tests.aws.routers.side import Side, check_history
+from tests.aws import ecs_lay
+from tests.aws.ecs.conftest import new_process
+from tests.aws.routers import lay
+from tests.aws.routers.side import SIDES, Side, check_history
 from tests.fakeaws.control import Fake
 
 # Of a hundred calls so many fail in each way; a quarter and more in all.
@@ -38,6 +42,8 @@ PLANS = (
     (Step(0, approval=True, timeout_s=3, on_timeout="promote"), Step(100)),
     (Step(100),),
 )
+# The last is of a version whose image is not there, on ECS.
+REFUSALS = ("AWS does not allow", "CannotPullContainerError")
 TICKS = 200  # of one second; a rollout that has not ended then never does
 
 
@@ -90,7 +96,7 @@ class Walk:
     def _check_end(self, rollout: Rollout) -> None:
         assert Phase(rollout.phase) in FINISHED, Service.objects.get(pk=self.service.pk).waiting
         asked = rollout.rollback_requested_at is not None
-        refused = "AWS does not allow" in rollout.reason
+        refused = any(why in rollout.reason for why in REFUSALS)
         if rollout.phase != Phase.SUCCEEDED:
             assert asked or refused, rollout.reason
         self.ends["asked" if asked else "refused" if refused else rollout.phase] += 1
@@ -140,6 +146,60 @@ def test_fifty_rollouts_under_random_faults_end_right(
     walked = run(service, tick, ask, side, seed=11, times=50)
     assert walked.ends["succeeded"] > 10
     assert walked.ends["asked"] > 5
+
+
+@pytest.fixture
+def on_ecs(
+    kind: str, db: None, world: Any, to_fake: Fake, client: Any, quick: None
+) -> Iterator[Service]:
+    """The service with its tasks on the fake AWS too, where they start and stop at once."""
+    new_process()
+    made = ecs_lay.lay(client, router=kind)
+    lay.LAY[kind](client, made.mesh)
+    to_fake.speeds(task=0.0)
+    to_fake.calls_reset()
+    yield made
+    new_process()
+
+
+def ticks_of(service: Service, clock: Any) -> Any:
+    def tick(seconds: float = 0.0) -> Service:
+        reconcile.tick(service.pk, clock.pass_(seconds))
+        return Service.objects.select_related("mesh", "stable").get(pk=service.pk)
+
+    return tick
+
+
+def run_on_ecs(on_ecs: Service, clock: Any, ask: Any, side: Side, seed: int, times: int) -> Walk:
+    walked = run(on_ecs, ticks_of(on_ecs, clock), ask, side, seed, times)
+    service = Service.objects.select_related("stable").get(pk=on_ecs.pk)
+    sets = side.client("ecs").describe_services(cluster="echo", services=["echo_server"])
+    there = {each["externalId"] for each in sets["services"][0]["taskSets"]}
+    assert there == ({service.stable.target} if service.stable else set())
+    left = side.fake.leftovers()
+    families = {name.partition(":")[0] for name in left.get("task-definition", [])}
+    assert len([family for family in families if "--" in family]) <= 1, families
+    return walked
+
+
+@pytest.mark.timeout(300)
+def test_rollouts_with_tasks_on_ecs_under_random_faults_end_right(
+    on_ecs: Service, clock: Any, ask: Any, kind: str, client: Any, faults: Any, to_fake: Fake
+) -> None:
+    faults(7)
+    side = SIDES[kind](client, to_fake, on_ecs)
+    walked = run_on_ecs(on_ecs, clock, ask, side, seed=5, times=10)
+    assert walked.ends["succeeded"] > 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_hundred_rollouts_with_tasks_on_ecs_under_random_faults_end_right(
+    on_ecs: Service, clock: Any, ask: Any, kind: str, client: Any, faults: Any, to_fake: Fake
+) -> None:
+    faults(8)
+    side = SIDES[kind](client, to_fake, on_ecs)
+    run_on_ecs(on_ecs, clock, ask, side, seed=6, times=100)
 
 
 @pytest.mark.soak
