@@ -24,10 +24,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def to_fake(aws: Fake, settings: Any) -> Iterator[Fake]:
+def to_fake(aws: Fake, settings: Any) -> Fake:
+    """Clients are kept from test to test, as the fake stays where it is: they are slow to make."""
     settings.AWS_ENDPOINT_URL = aws.url
+    calls._slow_until.clear()
+    return aws
+
+
+@pytest.fixture
+def impatient(to_fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every call is sent once, and its answer is waited for one second."""
+    monkeypatch.setattr(calls, "READ_S", {True: 1.0, False: 1.0})
+    monkeypatch.setattr(calls, "ATTEMPTS", 1)
     calls.forget()
-    yield aws
+    yield
     calls.forget()
 
 

@@ -145,9 +145,8 @@ def test_scaling_without_an_answer_is_looked_at_before_it_is_repeated(
 
 
 def test_a_task_set_whose_making_timed_out_is_not_made_twice(
-    service: Any, side: Side, monkeypatch: Any
+    service: Any, side: Side, impatient: None
 ) -> None:
-    monkeypatch.setattr(calls, "READ_S", {True: 1.0, False: 1.0})
     side.fake.inject("ecs", "CreateTaskSet", error="timeout-after", times=1)
     side.deploy("0.9")
     side.until(lambda s: s.stable_id is not None)
@@ -193,9 +192,8 @@ def test_a_set_that_somebody_deleted_is_made_again(stable: Any, side: Side) -> N
     ],
 )
 def test_each_error_of_aws_is_one_of_the_port(
-    stable: Any, side: Side, monkeypatch: Any, error: str, kind: Any, permanent: bool
+    stable: Any, side: Side, error: str, kind: Any, permanent: bool
 ) -> None:
-    monkeypatch.setattr(calls, "ATTEMPTS", 1)
     side.fake.inject("ecs", "DescribeServices", error=error)
     counts = {side.version("0.9"): 2}
     for ask in (
