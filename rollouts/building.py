@@ -145,7 +145,8 @@ def _follow(build: Build, taken: datetime, clock: Callable[[], Moment]) -> None:
                     return
                 if progress.phase not in Build.FINISHED and _is_cancelled(build):
                     progress = BuildProgress("cancelled", progress.lines)
-                _store(build, progress, at)
+                if progress.lines or progress.phase != build.phase:
+                    _store(build, progress, at)
                 build.phase = progress.phase
                 if progress.phase in Build.FINISHED:
                     return

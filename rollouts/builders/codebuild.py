@@ -51,7 +51,8 @@ class CodeBuildBuilder:
 
     def advance(self, build: Build) -> BuildProgress:
         if not build.operation.get("token"):
-            # Stored before the call: a worker that dies after it repeats the same call.
+            # Stored before the call: a worker that dies after it repeats the same call. CodeBuild
+            # knows a token for five minutes; a second build later could not push the same tag.
             return BuildProgress("building", operation={"token": uuid4().hex}, again_s=0.0)
         if not build.operation.get("id"):
             return _start(build)

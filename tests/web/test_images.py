@@ -276,3 +276,8 @@ def test_the_build_page_reads_a_fixed_number_of_rows(
     build = a_build()
     with django_assert_max_num_queries(8):
         operator.get(build.get_absolute_url())
+
+
+@pytest.mark.parametrize("path", ["", "log/", "cancel/"])
+def test_a_number_that_no_build_can_have_is_not_found(operator, world, path):
+    assert operator.get(f"/builds/{'9' * 30}/{path}").status_code == 404
