@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -171,7 +172,7 @@ def _is_cancelled(build: Build) -> bool:
 @transaction.atomic
 def _store(build: Build, progress: BuildProgress, at: Moment) -> bool:
     """Write the facts and the new lines; False when the build has ended meanwhile."""
-    progress, version = _with_version(build, progress)
+    progress, version = _with_version(build, replace(progress, reason=_clean(progress.reason)))
     ended = progress.phase in Build.FINISHED
     operation = {} if progress.operation is None else {"operation": dict(progress.operation)}
     again = at.now + timedelta(seconds=progress.again_s)
@@ -240,7 +241,11 @@ def _write(build: Build, lines: Sequence[str], at: Moment) -> None:
 
 def _visible(line: str) -> str:
     """The line as it stood on a screen: a carriage return begins it again."""
-    text = _ESCAPES.sub("", line.rstrip("\r\n").rpartition("\r")[2])
+    return _clean(line.rstrip("\r\n").rpartition("\r")[2])
+
+
+def _clean(text: str) -> str:
+    text = _ESCAPES.sub("", text)
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
 
 

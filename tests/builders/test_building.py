@@ -153,6 +153,11 @@ def test_colours_and_invisible_characters_are_not_kept(puppet, build):
     assert log_of(run(build))[:4] == ["red", "100 %", "ab", "tab\tbed"]
 
 
+def test_a_reason_is_cleaned_as_its_log_is(puppet, build):
+    puppet.steps = [BuildError("\x1b[31mno\x00\x1b[0m" + "x" * 5000, permanent=True)]
+    assert run(build).reason == "no" + "x" * 998 + "…"
+
+
 def test_a_log_does_not_grow_for_ever(puppet, build, monkeypatch):
     monkeypatch.setattr(building, "MOST_LINES", 5)
     puppet.steps = [says(*"abc"), says(*"defg"), says(*"hij"), DONE]
