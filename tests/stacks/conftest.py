@@ -111,3 +111,11 @@ def destroy(ask: Any, walk: Walk) -> Callable[..., Stack]:
         return walk(stack)
 
     return run
+
+
+@pytest.fixture
+def all_three(stacks: dict[str, Stack], provide: Callable[..., Stack]) -> dict[str, Stack]:
+    for name in ORDER:
+        made = provide(stacks[name])
+        assert made.phase == "ready", made.reason
+    return {each.name: each for each in Stack.objects.select_related("mesh")}
