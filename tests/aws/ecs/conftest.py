@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from moto.logs.models import logs_backends
 
 from rollouts import actions
 from rollouts.domain.plan import Step
 from rollouts.models import Mesh, Rollout, Service, Version
 from rollouts.platforms import ecs_registry, ecs_sets, ecs_stopped
-from tests.aws.ecs_lay import LOG_GROUP
 from tests.fakeaws import lifecycle
 from tests.fakeaws.control import Fake
+from tests.fakeaws.engine import Look
 
 HALF = (Step(50, hold_s=60), Step(100))
 WRITES = (
@@ -157,34 +154,25 @@ class Dying:
 
     def __init__(self) -> None:
         self.labels: set[str] = set()
-        self.codes: dict[str, int] = {}
-        self._dead: set[str] = set()
+        self._dead: dict[str, str] = {}  # last words by task
 
     def start(self, task_id: str, ip: str, task_definition: dict[str, Any]) -> None:
         (container,) = task_definition["containerDefinitions"]
         environment = {each["name"]: each["value"] for each in container["environment"]}
-        if environment["VERSION"] in self.labels:
-            self._dead.add(task_id)
-            prefix = container["logConfiguration"]["options"]["awslogs-stream-prefix"]
-            _log(f"{prefix}/app/{task_id}", f"no module named echo ({environment['VERSION']})")
+        label = environment["VERSION"]
+        if label in self.labels:
+            self._dead[task_id] = f"no module named echo ({label})"
 
-    def look(self, task_id: str) -> Any:
+    def look(self, task_id: str) -> Look:
         if task_id in self._dead:
-            return SimpleNamespace(state="exited", container="app", exit_code=1, log_tail="")
-        return SimpleNamespace(state="healthy", container=None, exit_code=None, log_tail="")
+            return Look("exited", "app", 1, self._dead[task_id])
+        return Look("healthy", "app", None, "")
 
     def stop(self, task_id: str, grace_s: float) -> None:
-        self._dead.discard(task_id)
+        """A process that has ended already."""
 
     def close(self) -> None:
         self._dead.clear()
-
-
-def _log(stream: str, line: str) -> None:
-    backend = logs_backends["123456789012"]["eu-central-1"]
-    backend.create_log_stream(LOG_GROUP, stream)
-    event = {"timestamp": int(time.time() * 1000), "message": line}
-    backend.put_log_events(LOG_GROUP, stream, [event])
 
 
 @pytest.fixture
