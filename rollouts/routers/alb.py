@@ -23,6 +23,7 @@ from rollouts.routers.remote import (
     Lease,
     Place,
     RemoteRouter,
+    Wanted,
     ignore_gone,
     ours,
 )
@@ -61,6 +62,12 @@ class AlbRouter(RemoteRouter):
     def name(self, place: Place, pk: int) -> str:
         return f"{place.mesh}-v{pk}"
 
+    def noticed(self, place: Place, wanted: Wanted, found: Found) -> None:
+        """A rule does not count its writes: a stranger's show only while the weights differ."""
+
+    def wrote(self, place: Place, wanted: Wanted, before: Found, after: Found) -> None:
+        """As above."""
+
     def ensure_targets(self, service: Service, versions: Sequence[Version]) -> Joins:
         """A target group for each version, named by the rule before any task joins it."""
         if not versions:
@@ -72,7 +79,7 @@ class AlbRouter(RemoteRouter):
             # Of one without a load balancer nobody knows how far its making came: all again.
             new = [v for v in versions if not groups.get(names[v.pk], {}).get("LoadBalancerArns")]
             if new:
-                with self.locked(place) as (lease, _):
+                with self.locked(place, "targets") as (lease, _):
                     for version in new:
                         name = names[version.pk]
                         groups[name] = groups.get(name) or _create(place, version, name, lease)
@@ -97,7 +104,7 @@ class AlbRouter(RemoteRouter):
             if not left - self.kept(place, versions):
                 return
             self.settle(place)
-            with self.locked(place) as (lease, _):
+            with self.locked(place, "targets") as (lease, _):
                 # Asked again: a version may have been started meanwhile by another worker.
                 for name in sorted(left - self.kept(place, versions)):
                     lease.check()

@@ -23,6 +23,7 @@ from rollouts.routers.remote import (
     Found,
     Place,
     RemoteRouter,
+    Wanted,
     ignore_gone,
     ours,
 )
@@ -36,9 +37,9 @@ NOTICE = (
     "make new ones with the router envoy."
 )
 
-# The last version of each route that this process has seen: one that grew by more than our own
-# writes was written by somebody else, even where the weights are the same again.
-_versions: dict[tuple[str, ...], int] = {}
+# Generation and version of each route when this process last saw it. Within a generation nobody of
+# ours writes, but for targets that come and go.
+_versions: dict[tuple[str, ...], tuple[int, int]] = {}
 _lock = threading.Lock()
 
 
@@ -52,16 +53,24 @@ class AppMeshRouter(RemoteRouter):
         self._nodes: dict[str, str] | None = None  # name → ARN, as listed in this tick
 
     def read(self, place: Place) -> Found:
-        found = _found(aws.call(place.account, "appmesh", "describe_route", **_route(place)))
-        _notice(place, found, own_writes=0)
-        return found
+        return _found(aws.call(place.account, "appmesh", "describe_route", **_route(place)))
 
     def write(self, place: Place, found: Found, weights: Weights) -> Found:
         spec = spec_with(found.raw, weights)
-        answer = aws.call(place.account, "appmesh", "update_route", spec=spec, **_route(place))
-        written = _found(answer)
-        _notice(place, written, own_writes=1)
-        return written
+        return _found(
+            aws.call(place.account, "appmesh", "update_route", spec=spec, **_route(place))
+        )
+
+    def noticed(self, place: Place, wanted: Wanted, found: Found) -> None:
+        """Log a write of somebody else, even where the weights are the same again."""
+        last = _remember(place, wanted, found)
+        if last and last[0] == wanted.generation and found.version > last[1]:
+            _say_written(place, last[1], found.version)
+
+    def wrote(self, place: Place, wanted: Wanted, before: Found, after: Found) -> None:
+        _remember(place, wanted, after)
+        if after.version > before.version + 1:
+            _say_written(place, before.version, after.version - 1)
 
     def spare(self, place: Place) -> str:
         return place.outputs.get(f"{place.prefix}BaseNode", "")
@@ -78,7 +87,7 @@ class AppMeshRouter(RemoteRouter):
             nodes = self._listed(place)
             missing = [v for v in versions if self.name(place, v.pk) not in nodes]
             if missing:
-                with self.locked(place) as (lease, _):
+                with self.locked(place, "targets") as (lease, _):
                     for version in missing:
                         lease.check()
                         nodes |= _create(place, self.name(place, version.pk))
@@ -96,7 +105,7 @@ class AppMeshRouter(RemoteRouter):
             if not set(left) - self.kept(place, versions):
                 return
             self.settle(place)
-            with self.locked(place) as (lease, _):
+            with self.locked(place, "targets") as (lease, _):
                 # Asked again: a version may have been started meanwhile by another worker.
                 for name in sorted(set(left) - self.kept(place, versions)):
                     lease.check()
@@ -173,17 +182,19 @@ def spec_with(spec: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
     return {**spec, kind: {**spec[kind], "action": {"weightedTargets": targets}}}
 
 
-def _notice(place: Place, found: Found, *, own_writes: int) -> None:
-    """Say in the log when the route was written by somebody else since we last looked."""
+def _remember(place: Place, wanted: Wanted, found: Found) -> tuple[int, int] | None:
+    """Note the generation and version of the route; return those of the last time."""
     key = (place.account.region, place.account.role_arn, *_route(place).values())
-    version = found.version or 0
     with _lock:
-        before, _versions[key] = _versions.get(key), version
-    if before is not None and version > before + own_writes:
-        log.warning(
-            "%s: the route is at version %d, and %d was this process's last: another process or "
-            "somebody else wrote it", place.service.slug, version, before,
-        )  # fmt: skip
+        last, _versions[key] = _versions.get(key), (wanted.generation, found.version)
+    return last
+
+
+def _say_written(place: Place, before: int, now: int) -> None:
+    log.warning(
+        "%s: the route went from version %d to %d by another process or somebody else",
+        place.service.slug, before, now,
+    )  # fmt: skip
 
 
 def forget() -> None:

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 # Longer than a look and a write may take; so long does a killed worker keep others from writing.
 LEASE_S = 20.0
-LOCK_WAIT_S = 1.0  # for making and removing targets
+LOCK_WAIT_S = 1.0  # for a call or two of another worker
 RETRY = (AwsUnreachable, AwsThrottled, AwsOdd, AwsExpired, AwsConflict)
 TAG_MESH, TAG_TARGET = "meshui:mesh", "meshui:target"
 
@@ -86,7 +86,7 @@ class Found:
 
     weights: Weights
     raw: Mapping[str, Any] = field(repr=False)
-    version: int | None = None  # how often it was written, where AWS counts
+    version: int = 0  # how often it was written, where AWS counts
 
 
 def place_of(service: Service) -> Place:
@@ -116,7 +116,7 @@ def newest(pk: int) -> Wanted:
 
 
 class RemoteRouter(ABC):
-    """The router port on top of five calls that a service of AWS fills in."""
+    """The router port on top of what a service of AWS fills in."""
 
     caps: Caps
     kind: str  # what a person calls the thing that holds the weights: "route", "listener rule"
@@ -140,6 +140,14 @@ class RemoteRouter(ABC):
     def name(self, place: Place, pk: int) -> str:
         """Name of a version's target."""
 
+    @abstractmethod
+    def noticed(self, place: Place, wanted: Wanted, found: Found) -> None:
+        """After each look, for routers that can tell that somebody else wrote."""
+
+    @abstractmethod
+    def wrote(self, place: Place, wanted: Wanted, before: Found, after: Found) -> None:
+        """After each write; ``before`` is what was there when we looked."""
+
     def explain(self, place: Place, error: AwsError) -> RouterError:
         """The error of AWS as one of the port."""
         kind = RouterUnreachable if isinstance(error, RETRY) else RouterError
@@ -153,10 +161,10 @@ class RemoteRouter(ABC):
                 return Confirmed(service.generation, Verdict.YES)
             if generation == service.generation and not (wanted := newest(service.pk)).awaited:
                 # At rest no lock is needed to see that nothing has to be done.
-                found = self.read(place)
+                found = self._look(place, wanted)
                 if _same(found.weights, self._goal(place, wanted, found, ())):
                     return self.verdict(place, wanted, found)
-            return self.settle(place, wait_s=wait_s)
+            return self.settle(place, wait_s=max(wait_s, LOCK_WAIT_S))
 
     def observe(self, service: Service) -> Confirmed:
         with self.at(service) as place:
@@ -169,7 +177,7 @@ class RemoteRouter(ABC):
                 weights,
                 was_there=last.was_there and last.generation == service.generation,
             )
-            return self.verdict(place, wanted, self.read(place))
+            return self.verdict(place, wanted, self._look(place, wanted))
 
     @abstractmethod
     def ensure_targets(self, service: Service, versions: Sequence[Version]) -> Joins: ...
@@ -198,13 +206,21 @@ class RemoteRouter(ABC):
         except AwsError as error:
             raise self.explain(place, error) from error
 
-    @contextmanager
-    def locked(self, place: Place, wait_s: float = LOCK_WAIT_S) -> Iterator[tuple[Lease, Wanted]]:
-        """Alone with the service's weights, and with the rows as they are then.
+    def _look(self, place: Place, wanted: Wanted) -> Found:
+        found = self.read(place)
+        self.noticed(place, wanted, found)
+        return found
 
-        Calls are sent once; while somebody waits for the weights they are not held back.
+    @contextmanager
+    def locked(
+        self, place: Place, what: str, wait_s: float = LOCK_WAIT_S
+    ) -> Iterator[tuple[Lease, Wanted]]:
+        """Alone with the service's ``weights`` or ``targets``, and with the rows as they are then.
+
+        Two locks, so that a rollback never waits while targets are made. Calls are sent once; while
+        somebody waits for the weights they are not held back.
         """
-        name = f"service-{place.service.pk}-weights"
+        name = f"service-{place.service.pk}-{what}"
         with locks.hold(name, seconds=LEASE_S, wait_s=wait_s) as held, ExitStack() as around:
             wanted = newest(place.service.pk)
             if wanted.awaited:
@@ -219,8 +235,8 @@ class RemoteRouter(ABC):
         One call when nothing differs, two when something does: the answer to the write carries
         what is there then, so it is the read-back.
         """
-        with self.locked(place, wait_s) as (lease, wanted):
-            found = self.read(place)
+        with self.locked(place, "weights", wait_s) as (lease, wanted):
+            found = self._look(place, wanted)
             weights = self._goal(place, wanted, found, name)
             if not _same(found.weights, weights):
                 seen = self.verdict(place, wanted, found)
@@ -228,7 +244,8 @@ class RemoteRouter(ABC):
                 if seen.verdict is Verdict.NO and wanted.was_there:
                     log.warning("%s: %s", place.service.slug, " ".join(seen.lagging))
                 lease.check()
-                found = self.write(place, found, weights)
+                before, found = found, self.write(place, found, weights)
+                self.wrote(place, wanted, before, found)
             return self.verdict(place, wanted, found)
 
     def _goal(

@@ -225,7 +225,7 @@ def test_another_worker_that_writes_is_waited_for_then_said(
         locks.hold(f"service-{service.pk}-weights", seconds=20, wait_s=0),
         pytest.raises(RouterUnreachable, match="Another worker"),
     ):
-        router(service.mesh.router).apply(service, service.generation, wait_s=0.1)
+        router(service.mesh.router).apply(service, service.generation, wait_s=0)
 
 
 class Killed(BaseException):
