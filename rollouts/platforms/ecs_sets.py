@@ -40,6 +40,7 @@ class Wanted:
     counts: Mapping[Version, int]
     stable: int | None
     rollout: int | None
+    generation: int
     joins: Joins
 
     @property
@@ -51,12 +52,12 @@ class Wanted:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        return (self.rollout, *sorted(self.by_pk))
+        return (self.rollout, self.generation, *sorted(self.by_pk))
 
 
 def wanted_of(service: Service, counts: Mapping[Version, int], joins: Joins) -> Wanted:
     newest = Rollout.objects.filter(service=service).values_list("pk", flat=True).first()
-    return Wanted(counts, service.stable_id, newest, joins)
+    return Wanted(counts, service.stable_id, newest, service.generation, joins)
 
 
 def settle(place: Place, wanted: Wanted, revision: int) -> None:

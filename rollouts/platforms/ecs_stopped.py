@@ -1,7 +1,7 @@
 """Tasks that ended although nobody asked: which they are, why, and their last words.
 
-Read by ``ecs_tasks``. ECS forgets a stopped task after an hour, so what was seen once is kept as
-the service's Task rows, by ``reconcile``, for as long as the task set is there.
+Read by ``ecs_tasks``. What was seen once is kept as the service's Task rows, by ``reconcile``, for
+an hour, and while a rollout goes on: its deaths are counted, and ECS forgets them after an hour.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from rollouts import aws
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 STATE = "stopped"
 FIRST_INDEX = 100  # far above those that run
 KEPT = 50  # of one version, the newest
+KEPT_FOR = timedelta(hours=1)
 LOG_LINES = 20
 LOGS_AT_ONCE = 3
 FAILED = ("TaskFailedToStart", "EssentialContainerExited")
@@ -45,10 +47,13 @@ class _Looked:
 _looked: dict[int, _Looked] = {}  # by service, of this process
 
 
-def known(service: Service) -> dict[int, list[Task]]:
-    """Failures as once seen, newest first, by version."""
+def known(service: Service, now: datetime) -> dict[int, list[Task]]:
+    """Failures as once seen, newest first, by version; old ones only while a rollout goes on."""
+    rows = list(Row.objects.filter(service=service, state=STATE).order_by("index"))
+    if rows and not service.rollouts.live().exists():
+        rows = [row for row in rows if row.seen_at > now - KEPT_FOR]
     found: dict[int, list[Task]] = {}
-    for row in Row.objects.filter(service=service, state=STATE).order_by("index"):
+    for row in rows:
         found.setdefault(row.version_id, []).append(_of_row(row))
     return found
 
@@ -88,6 +93,10 @@ def failed(task: Raw) -> bool:
     """Did it end although nobody asked? Those that never became healthy end by the scheduler."""
     by_check = str(task.get("stoppedReason", "")).startswith("Task failed")
     return task.get("stopCode") in FAILED or by_check
+
+
+def recent(task: Raw, now: datetime) -> bool:
+    return bool((task.get("stoppedAt") or task["createdAt"]) > now - KEPT_FOR)
 
 
 def over(task: Raw) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from rollouts import aws
+from rollouts.clock import moment
 from rollouts.platforms import ecs_stopped as stopped
 from rollouts.platforms.base import Task
 from rollouts.platforms.ecs_place import Found, Place, TaskSet
@@ -30,7 +31,8 @@ def tasks_of(place: Place, found: Found) -> Mapping[int, Sequence[Task]]:
     versions = {each.id: each.version for each in found.alive}
     if not versions:
         return {}
-    known = stopped.known(place.service)
+    now = moment().now
+    known = stopped.known(place.service, now)
     event = str(found.events[0]["id"]) if found.events else ""
     wanted = _listed(place)
     ended = stopped.names(
@@ -39,43 +41,43 @@ def tasks_of(place: Place, found: Found) -> Mapping[int, Sequence[Task]]:
     )  # fmt: skip
     raw = _described(place, [*wanted, *ended])
     registry = health(place)
-    mine = {pk: [r for r in raw if versions.get(r.get("startedBy", "")) == pk]
-            for pk in dict.fromkeys(versions.values())}  # fmt: skip
-    told = {
-        pk: _of_version(place, pk, tasks, known.get(pk, ()), registry) for pk, tasks in mine.items()
-    }
+    told = {}
+    for pk in dict.fromkeys(versions.values()):
+        mine = [task for task in raw if versions.get(task.get("startedBy", "")) == pk]
+        new = [t for t in mine if stopped.over(t) and stopped.failed(t) and stopped.recent(t, now)]
+        failures = stopped.in_order(place, pk, new, known.get(pk, ()))
+        told[pk] = _running(place, pk, mine, registry, say=not failures) + failures
     for each in found.alive:
         told[each.version] += not_placed(place, found, each, told[each.version])
     stopped.note(place, event, raw, (task for tasks in told.values() for task in tasks))
     return told
 
 
-def _of_version(
-    place: Place, pk: int, tasks: Sequence[Raw], old: Sequence[Task], registry: Health
+def _running(
+    place: Place, pk: int, tasks: Iterable[Raw], registry: Health, *, say: bool
 ) -> list[Task]:
-    new = [task for task in tasks if stopped.over(task) and stopped.failed(task)]
-    failures = stopped.in_order(place, pk, new, old)
+    """Those that should run, ranked. ``say`` why one is not well: a failure may say it better."""
+    by_age = sorted(tasks, key=lambda task: (task["createdAt"], task["taskArn"]))
     running = [
-        _running(place, pk, task, registry, say=not failures)
-        for task in sorted(tasks, key=lambda task: (task["createdAt"], task["taskArn"]))
+        _task(place, pk, task, registry, say=say)
+        for task in by_age
         if task["desiredStatus"] == "RUNNING"
     ]
     # Sorting is stable: the healthy come first and stay in order of their age.
     ranked = sorted(running, key=lambda task: not task.healthy)
-    return [_ranked(task, index) for index, task in enumerate(ranked)] + failures
+    return [replace(task, index=index) for index, task in enumerate(ranked)]
 
 
-def _running(place: Place, pk: int, raw: Raw, registry: Health, *, say: bool) -> Task:
-    """``say``: why it is not well; there may be a failure that says it better."""
+def _task(place: Place, pk: int, raw: Raw, registry: Health, *, say: bool) -> Task:
     host = stopped.address(raw)
     alive = raw["lastStatus"] == "RUNNING" and raw.get("healthStatus") != "UNHEALTHY"
     healthy = alive and registry.get((place.target(pk), host), False)
     name = raw["taskArn"].rpartition("/")[2]
-    reason = "" if healthy or not say else _why(raw, name)
     started = raw.get("startedAt")
     return Task(
         name=name, index=0, host=host, port=int(place.own("Port")),
-        state=STATES.get(raw["lastStatus"], "stopping"), healthy=healthy, reason=reason,
+        state=STATES.get(raw["lastStatus"], "stopping"), healthy=healthy,
+        reason=_why(raw, name) if say and not healthy else "",
         started_at=started.timestamp() if started else None,
     )  # fmt: skip
 
@@ -84,10 +86,6 @@ def _why(raw: Raw, name: str) -> str:
     if raw["lastStatus"] != "RUNNING":
         return f"The task {name[:8]} is {raw['lastStatus']}."
     return f"The task {name[:8]} runs; its health check does not pass."
-
-
-def _ranked(task: Task, index: int) -> Task:
-    return replace(task, index=index)
 
 
 def not_placed(place: Place, found: Found, of: TaskSet, told: Iterable[Task]) -> list[Task]:

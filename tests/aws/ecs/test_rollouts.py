@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from rollouts import actions, reconcile
 from rollouts.domain.state import Phase
@@ -112,6 +115,26 @@ def test_a_death_is_looked_up_once_and_kept(dying: Any, stable: Any, side: Any) 
     streams = [call["request"]["logStreamName"] for call in asked]
     assert len(streams) == len(set(streams)), "each log is asked for once"
     assert len(asked) > len(calls)
+
+
+def test_an_old_death_is_forgotten_but_not_while_a_rollout_goes_on(
+    dying: Any, stable: Any, side: Any
+) -> None:
+    side.client("ecs").stop_task(
+        cluster="echo", task=Task.objects.get(index=0).name, reason="Task failed ELB health checks"
+    )
+    side.until(lambda _: Task.objects.filter(state="stopped").exists())
+    (name,) = Task.objects.filter(state="stopped").values_list("name", flat=True)
+    rollout = side.deploy("1.0")
+    side.until(lambda _: side.held(rollout))
+    long_ago = timezone.now() - timedelta(hours=2)
+    Task.objects.filter(name=name).update(seen_at=long_ago)
+    side.tick(1)
+    assert Task.objects.filter(name=name).exists()
+    side.finished(rollout, seconds=60)
+    Task.objects.filter(name=name).update(seen_at=long_ago)
+    side.tick(1)
+    assert not Task.objects.filter(name=name).exists()
 
 
 def test_what_a_person_stops_is_no_death(stable: Any, side: Any) -> None:
