@@ -33,6 +33,22 @@ def explain(reason: str) -> Card | None:
     return None
 
 
+def brief(reason: str, most: int = 160) -> str:
+    """A reason of at most ``most`` characters as it is, a longer one as what it means.
+
+    "1.1 does not start: CannotPullContainerError: … not found" is "1.1 does not start: Image not
+    found". Long words that are not known are cut.
+    """
+    if len(reason) <= most:
+        return reason
+    card = explain(reason)
+    if card is None:
+        return f"{reason[: most - 1].rstrip()}…"
+    ours, _, rest = reason.partition(": ")
+    own = bool(rest) and " " in ours and explain(rest) is not None
+    return f"{ours}: {card.title}" if own else card.title
+
+
 def _filled(card: Card, found: re.Match[str]) -> Card:
     """The card with what the pattern's named groups caught in place of {name}."""
     words = {name: caught.strip(" .,:;'\"") for name, caught in found.groupdict("").items()}

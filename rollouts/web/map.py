@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from urllib.parse import urlsplit
 
+from rollouts.domain.failures import brief
 from rollouts.models import Service, Task
 from rollouts.web.board import VersionLine, lines
 from rollouts.web.facts import Facts
 
+LOOPBACK = ("127.0.0.1", "::1")
 COLUMN, GAP, CHIP, HEAD, PAD = 168, 74, 30, 50, 10
 
 
@@ -84,7 +87,7 @@ class Map:
 
 
 def service_map(facts: Facts) -> Map:
-    columns = [[_browser(facts)], [_balancer(facts)]]
+    columns = [[_browser(facts)], *_way_in(facts)]
     caller = callers_of(facts.service)
     if caller is not None:
         columns.append([_caller(caller)])
@@ -114,23 +117,36 @@ def _browser(facts: Facts) -> Box:
     return Box("Browser", _short(path or "no public path", 22), ())
 
 
-def _balancer(facts: Facts) -> Box:
+def _way_in(facts: Facts) -> list[list[Box]]:
+    """What requests pass before they are split: our Envoy, or AWS's and those beside callers."""
+    mesh = facts.service.mesh
+    if mesh.platform == "local":
+        return [[_proxies(facts, "Load balancer")]]
+    balancer = Box("Load balancer", _short(urlsplit(mesh.public_url).netloc or "not there", 22), ())
+    if mesh.router != "envoy":
+        return [[balancer]]
+    names = {proxy.node.partition("/")[0] for proxy in facts.proxies if "/" in proxy.node}
+    return [[balancer], [_proxies(facts, " ".join(sorted(names)) or "Callers")]]
+
+
+def _proxies(facts: Facts, title: str) -> Box:
     chips = []
     for proxy in facts.proxies:
+        name = proxy.node.rpartition("/")[2]
         behind = facts.acknowledged.get(proxy.pk, -1) < facts.service.generation
         if proxy.nack:
-            chips.append(Chip(proxy.node, False, "!", f"refuses the configuration: {proxy.nack}"))
+            chips.append(Chip(name, False, "!", f"refuses the configuration: {proxy.nack}"))
         elif not proxy.connected:
-            chips.append(Chip(proxy.node, False, "!", "is not connected to the control plane"))
+            chips.append(Chip(name, False, "!", "is not connected to the control plane"))
         elif behind:
-            chips.append(Chip(proxy.node, False, "…", "has not confirmed the weights yet"))
+            chips.append(Chip(name, False, "…", "has not confirmed the weights yet"))
         else:
-            chips.append(Chip(proxy.node, True, "✓"))
+            chips.append(Chip(name, True, "✓"))
     warn = next((f"{c.name} {c.why}" for c in chips if c.mark == "!"), "")
-    return Box("Load balancer", _proxies(len(chips)), chips, warn=warn)
+    return Box(title, _count(len(chips)), chips, warn=warn)
 
 
-def _proxies(count: int) -> str:
+def _count(count: int) -> str:
     return f"{count} prox{'y' if count == 1 else 'ies'}" if count else "no proxy is known"
 
 
@@ -153,13 +169,15 @@ def _version(line: VersionLine) -> Box:
 
 
 def _chip(task: Task) -> Chip:
-    address = f"{task.host}:{task.port}" if task.port else task.host
+    # On this machine tasks differ by their port, elsewhere each has an address of its own.
+    local = task.port and task.host in LOOPBACK
+    address = f"{task.host}:{task.port}" if local else task.host
     address = address or f"task {task.name.rpartition('/')[2][:8]}"  # ECS gave it none (yet)
     if task.healthy:
         draining = task.draining
         return Chip(address, not draining, "…" if draining else "✓", "draining" if draining else "")
     mark = "!" if task.reason else "…"
-    return Chip(address, False, mark, task.reason or task.state)
+    return Chip(address, False, mark, brief(task.reason) or task.state)
 
 
 def _place(columns: Sequence[Sequence[Box]]) -> list[list[Box]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rollouts.domain.failures import brief
 from rollouts.domain.state import Phase, Stage
 from rollouts.live.figures import Figures, fails_unnamed, judge
 from rollouts.models import Version
@@ -65,7 +66,7 @@ def _rolling_back(facts: Facts) -> Verdict:
     lead = f"{old.label} takes all traffic." if old else f"{facts.new.label} loses all traffic."
     total = len(facts.proxies)
     done = total - len(facts.lagging())
-    text = f"{_ended(facts.rollout.reason)} {done} of {total} proxies have confirmed it."
+    text = f"{_ended(brief(facts.rollout.reason))} {done} of {total} proxies have confirmed it."
     return Verdict(lead, text.strip(), bad=True)
 
 
@@ -93,7 +94,7 @@ def _back(facts: Facts) -> Verdict:
         lead = _all_to(facts, old)
     elif old:
         lead = f"Traffic went back to {old.label}."
-    reason = _ended(rollout.reason)
+    reason = _ended(brief(rollout.reason))
     text = f"Rolled back: {reason}" if old else reason
     if facts.newest and not service.automatic_deploys:
         text = f"{text} Automatic deploys of {service.slug} are off."
@@ -155,7 +156,7 @@ def _queued(facts: Facts) -> Verdict:
 def _starting(facts: Facts) -> Verdict:
     new = facts.new
     text = f"{facts.healthy(new.pk)} of {facts.service.tasks} tasks are healthy."
-    trouble = next((task.reason for task in facts.tasks_of(new.pk) if task.reason), "")
+    trouble = next((brief(task.reason) for task in facts.tasks_of(new.pk) if task.reason), "")
     deadline = facts.clock + facts.rollout.deadline_left
     return Verdict(
         f"No traffic to {new.label} yet.",

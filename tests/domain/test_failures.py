@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollouts.domain.failures import TABLE, explain
+from rollouts.domain.failures import TABLE, brief, explain
 
 DIGEST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/echo/echo_server@sha256:" + "a" * 64
 
@@ -125,3 +125,23 @@ def test_every_card_of_the_table_can_be_reached() -> None:
     more = ["ResourceInitializationError: x", "CannotPullContainerError: x", "exit code 143"]
     shown |= {card.title for reason in more if (card := explain(reason))}
     assert shown == {card.title for _, card in TABLE}
+
+
+WORDS = (
+    "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve "
+    f"ref 1.dkr.ecr.eu-west-1.amazonaws.com/echo@sha256:{'a' * 64}: not found"
+)
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        (WORDS, "Image not found"),
+        (f"1.1 does not start: {WORDS}", "1.1 does not start: Image not found"),
+        ("Nobody approved 50 % within 60 s.", "Nobody approved 50 % within 60 s."),
+        ("x" * 161, "x" * 159 + "…"),
+        ("", ""),
+    ],
+)
+def test_a_reason_fits_into_one_line(reason: str, line: str) -> None:
+    assert brief(reason) == line
