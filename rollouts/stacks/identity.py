@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from importlib import import_module
 
 from rollouts import aws, pki
 from rollouts.errors import AwsGone, InvalidInput
 from rollouts.models import Mesh
+from rollouts.xds.sidecar import control_plane_address, sidecar_bootstrap
 
 SERVICE = "echo_client"
 # A task reads its secret once, when it starts: a new certificate needs new tasks, so not too often.
 DAYS = 365
-SIDECAR = "rollouts.xds.sidecar"  # by name, as adapters are: stacks do not know proxies
 
 
 def ensure(mesh: Mesh, secret: str, now: datetime) -> None:
@@ -43,10 +42,8 @@ def ensure(mesh: Mesh, secret: str, now: datetime) -> None:
 
 def bootstrap(mesh: Mesh) -> str:
     """The first configuration of the mesh's sidecars. Raises InvalidInput."""
-    sidecar = import_module(SIDECAR)
-    where = sidecar.control_plane_address(str(mesh.settings.get("control_plane") or ""))
-    text: str = sidecar.sidecar_bootstrap(mesh.slug, SERVICE, where)
-    return text
+    where = control_plane_address(str(mesh.settings.get("control_plane") or ""))
+    return sidecar_bootstrap(mesh.slug, SERVICE, where)
 
 
 def _well(told: Mapping[str, str], mesh: Mesh, first: str, trusted: str, now: datetime) -> bool:

@@ -372,9 +372,9 @@ def _there(mesh: Mesh) -> list[str]:
 
 def _initial(mesh: Mesh | None) -> dict[str, Any]:
     if mesh is None:
-        fake = settings.CONTROL_PLANE if settings.AWS_FAKE else ""
+        fake = f"localhost:{settings.XDS_TLS_PORT}" if settings.AWS_FAKE else ""
         return {
-            "region": settings.AWS_DEFAULT_REGION,
+            "region": settings.AWS_DEFAULT_REGION or ("eu-west-1" if fake else ""),
             "envoy_image": settings.ENVOY_IMAGE if IMAGE.fullmatch(settings.ENVOY_IMAGE) else "",
             "key_pair": settings.KEY_PAIR,
             "control_plane": fake,

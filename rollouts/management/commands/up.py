@@ -77,7 +77,8 @@ def processes() -> list[Process]:
                                   "--without-mingle", "--without-heartbeat"), cwd=base),
         *_build_worker(base),
         Process("beat", _celery("beat", "--max-interval", "1"), cwd=base),
-        Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT),
+        Process("controlplane", _manage("controlplane"), cwd=base, ready=settings.XDS_PORT,
+                ports=_tls_ports()),
         Process("sampler", _manage("sampler"), cwd=base),
         _web(base),
     ]  # fmt: skip
@@ -98,6 +99,12 @@ def _build_worker(base: str) -> list[Process]:
     options = ("-Q", "build", "-n", "build@%h", "-P", "threads", "-c", "1", "--without-gossip")
     argv = _celery("worker", *options, "--without-mingle", "--without-heartbeat")
     return [Process("build", argv, cwd=base)]
+
+
+def _tls_ports() -> tuple[int, ...]:
+    """The port for Envoys elsewhere, when there is one: like all others it must be free."""
+    port = settings.XDS_TLS_ADDRESS.rpartition(":")[2]
+    return (int(port),) if port.isdigit() else ()
 
 
 def _manage(command: str) -> tuple[str, ...]:
