@@ -34,7 +34,7 @@ test: $(READY) chromium awscli ## every test: unit, real Envoy, real browser, Po
 	@$(BIN)/python -m tests.run
 
 test-fast: $(READY) ## unit tests only
-	@$(BIN)/python -m pytest -m "not envoy and not stack and not browser and not soak"
+	@$(BIN)/python -m pytest -m "not envoy and not stack and not browser and not docker and not soak"
 
 soak: $(READY) ## long random-fault runs
 	@$(BIN)/python -m pytest -m soak --timeout 3600

@@ -12,9 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROWS = "not envoy and not stack and not browser and not soak"
+ROWS = "not envoy and not stack and not browser and not docker and not soak"
 ROW_TESTS = ["tests/test_actions.py", "tests/test_reconcile.py", "tests/test_doors.py"]
 ROW_TESTS += ["tests/test_provision.py", "tests/sampler", "tests/web", "tests/test_admin.py"]
+ROW_TESTS += ["tests/test_stacks_actions.py", "tests/test_locks.py", "tests/builders"]
 
 
 def main() -> int:
