@@ -308,7 +308,7 @@ def _translated(error: Exception, account: Account, service: str, operation: str
 
 
 def _noted(error: AwsError) -> AwsError:
-    """Log it, with what AWS's support asks for. That a thing is not there is often just an answer."""
+    """Log it, with what AWS's support asks for. That a thing is not there is often an answer."""
     quiet = isinstance(error, errors.AwsGone | errors.AwsNothingToDo)
     level = logging.DEBUG if quiet else logging.WARNING
     log.log(level, "%s [%s, request %s]", error, error.code, error.request_id or "unknown")
