@@ -93,7 +93,7 @@ def _fake_aws(base: str) -> Process:
 
 
 def _build_worker(base: str) -> list[Process]:
-    """Only where there is an engine: its socket is root on its machine, so no other process has it."""
+    """Only where there is an engine: its socket is root on its machine, so no other part has it."""
     if not settings.DOCKER_HOST:
         return []
     options = ("-Q", "build", "-n", "build@%h", "-P", "threads", "-c", "1", "--without-gossip")
