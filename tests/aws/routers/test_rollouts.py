@@ -228,6 +228,17 @@ def test_another_worker_that_writes_is_waited_for_then_said(
         router(service.mesh.router).apply(service, service.generation, wait_s=0)
 
 
+def test_a_rollback_does_not_wait_while_another_worker_makes_targets(
+    stable: Any, version: Any, ask: Any, tick: Any, side: Any, clock: Any
+) -> None:
+    rollout = at_half(stable, version, ask, tick)
+    actions.request_rollback(rollout, ask=ask())
+    with locks.hold(f"service-{stable.pk}-targets", seconds=20, wait_s=0):
+        reconcile.tick_wish(stable.pk, clock.moment)
+    assert side.weights() == {"0.9": 100, "1.0": 0}
+    assert phase(rollout) == Phase.ROLLED_BACK
+
+
 class Killed(BaseException):
     """As by kill -9: nothing after it runs, apart from what the test lets run."""
 
