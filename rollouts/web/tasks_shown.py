@@ -6,22 +6,29 @@ Read by the service page; pure over rows that are already read.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rollouts.models import Service, Task, Version
+from rollouts.web.cards import known
 
 SHORT_DIGEST = 12
 
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One task. ``name``: what its platform calls it; ``state``: healthy, draining or its own."""
+    """One task. ``name``: what its platform calls it; ``state``: healthy, draining or its own.
+
+    ``why`` is a word or two about a task that is not well; ``first`` of its version to be so for
+    that reason: only there it is explained, for ECS tries again and again.
+    """
 
     task: Task
     version: Version
     name: str
     address: str
     state: str
+    why: str = ""
+    first: bool = False
 
     @property
     def tint(self) -> str:
@@ -33,7 +40,18 @@ class TaskRow:
 def task_rows(service: Service, tasks: Iterable[Task]) -> list[TaskRow]:
     """Rows of the page, in the order given; each task's ``version`` must be read along."""
     on_ecs = service.mesh.platform == "ecs"
-    return [_row(task, on_ecs=on_ecs) for task in tasks]
+    explained: set[tuple[int, str]] = set()
+    rows = []
+    for task in tasks:
+        row = _row(task, on_ecs=on_ecs)
+        if task.reason and not task.healthy:
+            card = known(task.reason)
+            why = card.title if card else task.reason
+            first = (task.version_id, why) not in explained
+            explained.add((task.version_id, why))
+            row = replace(row, why=card.title if card else "", first=first)
+        rows.append(row)
+    return rows
 
 
 def _row(task: Task, *, on_ecs: bool) -> TaskRow:

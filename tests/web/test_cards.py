@@ -118,7 +118,22 @@ def test_a_task_that_is_not_well_is_explained_beside_it(operator, rollout):
     )
     for url in (f"/rollouts/{rollout.pk}/", "/services/echo-server/"):
         assert title() in html(operator, url)
+    steps = page(operator, rollout)
+    steps = steps[steps.index('id="steps"') : steps.index('id="versions"')]
+    assert steps.count("Said word for word") == 1  # of two tasks
     assert "cannot pull" in html(operator, "/services/echo-server/")
+
+
+def test_many_tasks_that_fail_alike_are_explained_once(operator, rollout):
+    for index in range(2, 6):
+        task(rollout.to_version, index, timezone.now())
+    Task.objects.filter(version=rollout.to_version).update(
+        healthy=False, state="stopped", reason=PULL
+    )
+    shown = html(operator, "/services/echo-server/")
+    tasks = shown[shown.index('id="h-tasks"') : shown.index('id="h-map"')]
+    assert tasks.count("Said word for word") == 1
+    assert tasks.count(title()) == 6
 
 
 # --- services on ECS
