@@ -17,6 +17,7 @@ from uuid import uuid4
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from rollouts.actions import Ask
 from rollouts.errors import ActionRefused, InvalidInput, NotAllowed
@@ -117,12 +118,18 @@ def refusal(
         "title": {403: "Not allowed", 409: "Not now", 422: "Not possible"}[status],
         "sentence": str(error),
         "now": what_is_now(thing) if thing else "",
-        "back": thing.get_absolute_url() if thing else "/",
+        "back": thing.get_absolute_url() if thing else _above(request),
         "status": status,
     }
     fragment = request.headers.get("HX-Request") == "true"
     template = "rollouts/parts/refusal.html" if fragment else "rollouts/refused.html"
     return render(request, template, context, status=status)
+
+
+def _above(request: HttpRequest) -> str:
+    """The list that a page without a thing of its own belongs to."""
+    meshes = reverse("infrastructure")
+    return meshes if request.path.startswith(meshes) else "/"
 
 
 def _thing(about: dict[str, Any]) -> Thing | None:

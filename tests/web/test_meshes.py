@@ -202,7 +202,9 @@ def test_a_mesh_with_stacks_is_not_forgotten(admin):
 def test_without_the_permission_nothing_is_added_changed_or_forgotten(client, role):
     mesh_on_aws()
     client.force_login(person(role))
-    assert client.get(ADD).status_code == 403
+    refused = client.get(ADD)
+    assert refused.status_code == 403
+    assert 'href="/infrastructure/">Look again' in refused.content.decode()
     assert client.get(EDIT).status_code == 403
     assert "You may look but not do this" in client.get(DELETE).content.decode()
     for url, sent in (
