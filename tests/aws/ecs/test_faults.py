@@ -118,7 +118,7 @@ def test_a_worker_killed_while_scaling_is_taken_over(
 # --- AWS that does not answer
 
 
-@pytest.mark.parametrize("error", ["reset-after", "reset-before", "500", "ThrottlingException"])
+@pytest.mark.parametrize("error", ["reset-after", "500"])
 def test_a_write_without_an_answer_is_looked_at_before_it_is_repeated(
     service: Any, side: Side, error: str
 ) -> None:
@@ -337,3 +337,26 @@ def test_two_ticks_at_once_make_one_task_set(service: Any, side: Side, clock: An
     assert side.running() == {"0.9": 2}
     written = Counter(side.written())
     assert (written["CreateTaskSet"], written["RegisterTaskDefinition"]) == (1, 1)
+
+
+# --- all of it
+
+
+READS = (
+    "DescribeTasks", "ListTasks", "DescribeTaskDefinition", "ListTaskDefinitionFamilies",
+    "DiscoverInstances", "DiscoverInstancesRevision",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_among_random_failures_everything_comes_to_its_end(
+    service: Any, side: Side, seed: int
+) -> None:
+    errors = ("reset-after", "reset-before", "500", "ThrottlingException", "ExpiredTokenException")
+    for number, operation in enumerate((*WRITES, *READS)):
+        error = errors[(number + seed) % len(errors)]
+        side.fake.inject("*", operation, error=error, rate=0.25, seed=seed + number)
+    whole_life(side)
+    assert any(call["injected"] for call in side.fake.calls())
+    written = Counter(side.written())
+    assert written["CreateTaskSet"] == 2
