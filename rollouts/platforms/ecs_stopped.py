@@ -76,16 +76,18 @@ def names(place: Place, *, event: str, at_rest: bool, seen: Iterable[str]) -> li
     return [str(arn) for arn in arns if _id(arn) not in skip]
 
 
-def note(place: Place, event: str, described: Iterable[Raw], told: Iterable[Task]) -> None:
-    """Remember what was looked at: what is stopped and was not told need not be looked at again."""
+def note(
+    place: Place, event: str, *, described: Iterable[Raw], seen: Iterable[str], told: Iterable[Task]
+) -> None:
+    """Remember what was looked at. ``seen``, ``described`` but not ``told`` is not of interest."""
     ending = [raw for raw in described if raw["desiredStatus"] == "STOPPED"]
     if not all(over(raw) for raw in ending):
         event = ""  # how they end is not known yet, and no event will say that it is
     looked = _looked.get(place.service.pk)
-    names = {task.name for task in told}
-    others = [_id(raw["taskArn"]) for raw in ending if over(raw)]
+    others = {*seen, *(_id(raw["taskArn"]) for raw in ending if over(raw))}
+    others -= {task.name for task in told}
     # ECS forgets them too, so the newest thousand are enough.
-    kept = [*(set(others) - names), *(looked.other if looked else ())][:1000]
+    kept = [*others, *(looked.other if looked else ())][:1000]
     _looked[place.service.pk] = _Looked(event, frozenset(kept))
 
 

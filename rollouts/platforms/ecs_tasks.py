@@ -33,11 +33,12 @@ def tasks_of(place: Place, found: Found) -> Mapping[int, Sequence[Task]]:
         return {}
     now = moment().now
     known = stopped.known(place.service, now)
+    seen = [task.name for tasks in known.values() for task in tasks]
     event = str(found.events[0]["id"]) if found.events else ""
     wanted = _listed(place)
     ended = stopped.names(
         place, event=event, at_rest=all(each.at_rest for each in found.alive),
-        seen=(task.name for tasks in known.values() for task in tasks),
+        seen=seen,
     )  # fmt: skip
     raw = _described(place, [*wanted, *ended])
     registry = health(place)
@@ -49,7 +50,8 @@ def tasks_of(place: Place, found: Found) -> Mapping[int, Sequence[Task]]:
         told[pk] = _running(place, pk, mine, registry, say=not failures) + failures
     for each in found.alive:
         told[each.version] += not_placed(place, found, each, told[each.version])
-    stopped.note(place, event, raw, (task for tasks in told.values() for task in tasks))
+    said = (task for tasks in told.values() for task in tasks)
+    stopped.note(place, event, described=raw, seen=seen, told=said)
     return told
 
 

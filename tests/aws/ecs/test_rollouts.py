@@ -117,6 +117,31 @@ def test_a_death_is_looked_up_once_and_kept(dying: Any, stable: Any, side: Any) 
     assert len(asked) > len(calls)
 
 
+def test_of_many_deaths_the_newest_are_kept_and_none_comes_back(
+    dying: Any, stable: Any, side: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("rollouts.platforms.ecs_stopped.KEPT", 4)
+    monkeypatch.setattr("rollouts.platforms.ecs.FEWEST_DEATHS", 100)
+    dying.labels.add("1.0")
+    side.deploy("1.0")
+    kept: set[str] = set()
+    dropped: set[str] = set()
+
+    def seen() -> int:
+        now = set(Task.objects.filter(state="stopped").values_list("name", flat=True))
+        assert len(now) <= 4
+        assert not now & dropped
+        dropped.update(kept - now)
+        kept.clear()
+        kept.update(now)
+        return len(dropped)
+
+    side.until(lambda _: seen() > 8, times=40)
+    asked = [c for c in side.fake.calls() if c["operation"] == "GetLogEvents"]
+    streams = [call["request"]["logStreamName"] for call in asked]
+    assert len(streams) == len(set(streams))
+
+
 def test_an_old_death_is_forgotten_but_not_while_a_rollout_goes_on(
     dying: Any, stable: Any, side: Any
 ) -> None:
