@@ -118,7 +118,7 @@ class TaskSet:
     @property
     def at_rest(self) -> bool:
         """It has the tasks that it should have, and none comes or goes."""
-        return self.steady and not self.pending and self.running == self.desired
+        return self.alive and self.steady and not self.pending and self.running == self.desired
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ registry.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from rollouts import aws
@@ -23,36 +24,56 @@ STATES = {"PROVISIONING": "starting", "PENDING": "starting", "ACTIVATING": "star
           "RUNNING": "running"}  # fmt: skip
 
 
-def tasks_of(place: Place, found: Found) -> Mapping[int, Sequence[Task]]:
-    """Tasks by version: those that should run, healthy and oldest first, then the failed ones.
+@dataclass(frozen=True)
+class _Look:
+    """One look. ``raw``: tasks as ECS describes them; ``known``: failures seen before."""
 
-    Those of a set that is being removed are not told any more. Raises AwsError.
+    place: Place
+    found: Found
+    raw: Sequence[Raw]
+    registry: Health
+    known: Mapping[int, Sequence[Task]]
+    now: datetime
+
+
+def tasks_of(place: Place, found: Found) -> Mapping[int, Sequence[Task]]:
+    """Tasks by version: those that should run, healthy and oldest first, then those that are being
+    stopped, then the failed ones. Raises AwsError.
     """
-    versions = {each.id: each.version for each in found.alive}
-    if not versions:
+    if not found.sets:
         return {}
     now = moment().now
     known = stopped.known(place.service, now)
     seen = [task.name for tasks in known.values() for task in tasks]
     event = str(found.events[0]["id"]) if found.events else ""
     wanted = _listed(place)
-    ended = stopped.names(
-        place, event=event, at_rest=all(each.at_rest for each in found.alive),
-        seen=seen,
-    )  # fmt: skip
+    at_rest = all(each.at_rest for each in found.sets)
+    ended = stopped.names(place, event=event, at_rest=at_rest, seen=seen)
     raw = _described(place, [*wanted, *ended])
-    registry = health(place)
-    told = {}
-    for pk in dict.fromkeys(versions.values()):
-        mine = [task for task in raw if versions.get(task.get("startedBy", "")) == pk]
-        new = [t for t in mine if stopped.over(t) and stopped.failed(t) and stopped.recent(t, now)]
-        failures = stopped.in_order(place, pk, new, known.get(pk, ()))
-        told[pk] = _running(place, pk, mine, registry, say=not failures) + failures
-    for each in found.alive:
-        told[each.version] += not_placed(place, found, each, told[each.version])
+    seeing = _Look(place, found, raw, health(place), known, now)
+    told = {each.version: _of_version(seeing, each.version) for each in found.sets}
     said = (task for tasks in told.values() for task in tasks)
     stopped.note(place, event, described=raw, seen=seen, told=said)
     return told
+
+
+def _of_version(seeing: _Look, pk: int) -> list[Task]:
+    place, sets = seeing.place, [each for each in seeing.found.sets if each.version == pk]
+    alive = [each for each in sets if each.alive]
+    mine, every = _started_by(seeing.raw, alive), _started_by(seeing.raw, sets)
+    failed = [task for task in mine if stopped.failed(task) and stopped.over(task)]
+    new = [task for task in failed if stopped.recent(task, seeing.now)]
+    failures = stopped.in_order(place, pk, new, seeing.known.get(pk, ()) if alive else ())
+    running = _running(place, pk, mine, seeing.registry, say=not failures)
+    told = running + _stopping(every, len(running)) + failures
+    for each in alive:
+        told += not_placed(place, seeing.found, each, told)
+    return told
+
+
+def _started_by(raw: Iterable[Raw], sets: Iterable[TaskSet]) -> list[Raw]:
+    ids = {each.id for each in sets}
+    return [task for task in raw if task.get("startedBy", "") in ids]
 
 
 def _running(
@@ -68,6 +89,16 @@ def _running(
     # Sorting is stable: the healthy come first and stay in order of their age.
     ranked = sorted(running, key=lambda task: not task.healthy)
     return [replace(task, index=index) for index, task in enumerate(ranked)]
+
+
+def _stopping(tasks: Iterable[Raw], first_index: int) -> list[Task]:
+    """Those that somebody or something ended, until they have. No port: nobody calls them."""
+    ending = [t for t in tasks if t["desiredStatus"] == "STOPPED" and not stopped.over(t)]
+    return [
+        Task(raw["taskArn"].rpartition("/")[2], first_index + number, stopped.address(raw), None,
+             "stopping", healthy=False)
+        for number, raw in enumerate(ending)
+    ]  # fmt: skip
 
 
 def _task(place: Place, pk: int, raw: Raw, registry: Health, *, say: bool) -> Task:

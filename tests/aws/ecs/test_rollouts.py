@@ -51,6 +51,24 @@ def test_a_rollout_goes_half_then_all_and_leaves_nothing_behind(
     assert side.families() == {"1.0"}
 
 
+def test_tasks_of_a_removed_version_are_seen_until_they_have_ended(
+    stable: Any, side: Any, clock: Any
+) -> None:
+    """What they have joined is removed after them."""
+    rollout = side.deploy("1.0")
+    side.until(lambda _: side.held(rollout))
+    actions.request_rollback(rollout, ask=side.ask())
+    reconcile.tick_wish(stable.pk, clock.moment)
+    side.fake.speeds(task=60)
+    side.tick(700, times=4)
+    seen = Task.objects.filter(version=side.version("1.0"))
+    assert {(row.state, row.healthy, row.port) for row in seen} == {("stopping", False, None)}
+    assert len(seen) == 2
+    side.fake.settle()
+    side.tick(1)
+    assert not seen.all().exists()
+
+
 def test_a_rollback_leaves_only_the_old_version(stable: Any, side: Any, clock: Any) -> None:
     rollout = side.deploy("1.0")
     side.until(lambda _: side.held(rollout))
