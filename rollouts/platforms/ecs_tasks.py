@@ -51,7 +51,7 @@ def tasks_of(place: Place, found: Found) -> Mapping[int, Sequence[Task]]:
     ended = stopped.names(place, event=event, at_rest=at_rest, seen=seen)
     raw = _described(place, [*wanted, *ended])
     seeing = _Look(place, found, raw, health(place), known, now)
-    told = {each.version: _of_version(seeing, each.version) for each in found.sets}
+    told = {pk: _of_version(seeing, pk) for pk in {each.version for each in found.sets}}
     said = (task for tasks in told.values() for task in tasks)
     stopped.note(place, event, described=raw, seen=seen, told=said)
     return told
