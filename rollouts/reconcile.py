@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
 from django.db import transaction
@@ -199,7 +199,7 @@ def write_tasks(read: rows.Rows, tasks: Mapping[int, Sequence[PlatformTask]], at
 
 
 COMPARED = ["index", "host", "port", "pid", "state", "healthy", "exits", "reason", "log"]
-TASK_FIELDS = ["version", *COMPARED, "seen_at"]
+TASK_FIELDS = ["version", *COMPARED, "started_at", "seen_at"]
 
 
 def _task_row(service: Service, pk: int, task: PlatformTask, at: Moment) -> Task:
@@ -216,8 +216,13 @@ def _task_row(service: Service, pk: int, task: PlatformTask, at: Moment) -> Task
         exits=task.exits,
         reason=task.reason,
         log=task.log,
+        started_at=_instant(task.started_at),
         seen_at=at.now,
     )
+
+
+def _instant(unix: float | None) -> datetime | None:
+    return None if unix is None else datetime.fromtimestamp(unix, UTC)
 
 
 def _differs(row: Task, pk: int, task: PlatformTask) -> bool:

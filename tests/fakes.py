@@ -92,7 +92,16 @@ def _task(version: Version, index: int, known: Mapping[int, Sequence[Task]]) -> 
     name = f"service-{version.service_id}/{version.pk}/{index}"
     reason = "" if healthy else "its health check says NOT_SERVING."
     port = 20_000 + version.pk * 50 + index
-    return Task(name, index, "127.0.0.1", port, "running", healthy, reason=reason)
+    return Task(
+        name,
+        index,
+        "127.0.0.1",
+        port,
+        "running",
+        healthy,
+        reason=reason,
+        started_at=1_750_000_000.0,
+    )
 
 
 class FakeRouter:

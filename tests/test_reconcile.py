@@ -331,3 +331,8 @@ def test_what_holds_weights_up_is_what_the_page_says(
     assert tick(1, times=2).waiting == "The fake control plane does not answer."
     world.router_down = False
     assert tick(1, times=2).waiting == ""
+
+
+def test_pages_know_since_when_a_task_runs(stable: Any) -> None:
+    started = Task.objects.filter(service=stable).values_list("started_at", flat=True)
+    assert {at.timestamp() for at in started if at} == {1_750_000_000.0}

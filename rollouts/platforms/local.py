@@ -93,6 +93,7 @@ def _task(row: Mapping[str, Any]) -> Task:
         pid=row["pid"],
         exits=row["exits"],
         reason=reason or (last["text"] if last else ""),
+        started_at=row["started_at"],
         log="\n".join(last["log"][-LOG_LINES:]) if last else "",
     )
 
