@@ -17,7 +17,7 @@ def task(**changes: Any) -> dict[str, Any]:
     row = {
         "id": "service-1/7/0", "set": "7", "index": 0, "pid": 11, "host": "127.0.0.1",
         "port": 20001, "state": "running", "healthy": False, "health": "no answer in 1 s",
-        "exits": 1, "last_exit": KILLED,
+        "exits": 1, "last_exit": KILLED, "started_at": 2.0,
     }  # fmt: skip
     return row | changes
 
