@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
             name='Lock',
             fields=[
                 ('name', models.CharField(max_length=80, primary_key=True, serialize=False)),
-                ('owner', models.CharField(blank=True, max_length=40)),
+                ('owner', models.CharField(blank=True, max_length=60)),
                 ('until', models.DateTimeField()),
             ],
         ),

@@ -26,10 +26,13 @@ class LockQuerySet(models.QuerySet["Lock"]):
 
 
 class Lock(models.Model):
-    """A lease on a name: a killed owner never gives it back, so it ends by itself."""
+    """A lease on a name: a killed owner never gives it back, so it ends by itself.
+
+    ``owner`` names machine and process, so that others there see when it is dead.
+    """
 
     name = models.CharField(max_length=80, primary_key=True)
-    owner = models.CharField(max_length=40, blank=True)
+    owner = models.CharField(max_length=60, blank=True)
     until = models.DateTimeField()
 
     objects = LockQuerySet.as_manager()

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rollouts import aws, locks
-from rollouts.errors import AwsGone, LockBusy, PlatformStale, PlatformUnreachable
+from rollouts.errors import AwsGone, PlatformStale, PlatformUnreachable
 from rollouts.models import Rollout, Service, Version
 from rollouts.platforms import ecs_definitions as definitions
 from rollouts.platforms.base import Joins
@@ -116,9 +115,7 @@ class Work:
 
     def check(self) -> None:
         """Right before a write. Raises LockBusy when the lease may end during the write."""
-        if time.monotonic() + aws.longest_s() >= self.held.ends_mono:
-            raise LockBusy(f"The lock {self.held.name} would end during the write: not written.")
-        self.held.check()
+        self.held.check(aws.longest_s())
 
     def do(self, write: Write) -> None:
         log.info("%s: %s", self.place.service.slug, write)

@@ -14,13 +14,13 @@ from typing import Any
 
 from rollouts import aws
 from rollouts.errors import AwsConflict, AwsGone
+from rollouts.locks import Held
 from rollouts.models import Service, Version
 from rollouts.routers.base import Caps, Joins
 from rollouts.routers.remote import (
     TAG_MESH,
     TAG_TARGET,
     Found,
-    Lease,
     Place,
     RemoteRouter,
     Wanted,
@@ -107,7 +107,7 @@ class AlbRouter(RemoteRouter):
             with self.locked(place, "targets") as (lease, _):
                 # Asked again: a version may have been started meanwhile by another worker.
                 for name in sorted(left - self.kept(place, versions)):
-                    lease.check()
+                    lease.check(aws.longest_s())
                     self._delete(place, name)
 
     def _listed(self, place: Place) -> dict[str, Group]:
@@ -200,8 +200,8 @@ def actions_with(
     return [*kept, forward]
 
 
-def _create(place: Place, version: Version, name: str, lease: Lease) -> Group:
-    lease.check()
+def _create(place: Place, version: Version, name: str, lease: Held) -> Group:
+    lease.check(aws.longest_s())
     tags = {TAG_MESH: place.mesh, TAG_TARGET: version.target}
     try:
         answer = aws.call(
@@ -216,8 +216,8 @@ def _create(place: Place, version: Version, name: str, lease: Lease) -> Group:
     return made
 
 
-def _set_delay(place: Place, group: Group, lease: Lease) -> None:
-    lease.check()
+def _set_delay(place: Place, group: Group, lease: Held) -> None:
+    lease.check(aws.longest_s())
     delay = {"Key": "deregistration_delay.timeout_seconds", "Value": str(DEREGISTRATION_S)}
     aws.call(
         place.account, "elbv2", "modify_target_group_attributes",

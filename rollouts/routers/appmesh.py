@@ -89,7 +89,7 @@ class AppMeshRouter(RemoteRouter):
             if missing:
                 with self.locked(place, "targets") as (lease, _):
                     for version in missing:
-                        lease.check()
+                        lease.check(aws.longest_s())
                         nodes |= _create(place, self.name(place, version.pk))
                 # Named at 0 now, so that proxies know the node before it gets requests.
                 self.settle(place, name=[version.pk for version in missing])
@@ -108,7 +108,7 @@ class AppMeshRouter(RemoteRouter):
             with self.locked(place, "targets") as (lease, _):
                 # Asked again: a version may have been started meanwhile by another worker.
                 for name in sorted(set(left) - self.kept(place, versions)):
-                    lease.check()
+                    lease.check(aws.longest_s())
                     self._delete(place, name)
 
     def explain(self, place: Place, error: AwsError) -> RouterError:

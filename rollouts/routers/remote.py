@@ -9,7 +9,6 @@ needs no repair, the next look sees what is there.
 from __future__ import annotations
 
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -214,7 +213,7 @@ class RemoteRouter(ABC):
     @contextmanager
     def locked(
         self, place: Place, what: str, wait_s: float = LOCK_WAIT_S
-    ) -> Iterator[tuple[Lease, Wanted]]:
+    ) -> Iterator[tuple[locks.Held, Wanted]]:
         """Alone with the service's ``weights`` or ``targets``, and with the rows as they are then.
 
         Two locks, so that a rollback never waits while targets are made. Calls are sent once; while
@@ -226,7 +225,7 @@ class RemoteRouter(ABC):
             if wanted.awaited:
                 around.enter_context(aws.urgent())
             around.enter_context(aws.once())
-            yield Lease(held), wanted
+            yield held, wanted
 
     def settle(self, place: Place, *, wait_s: float = LOCK_WAIT_S, name: Sequence[int] = ()
                ) -> Confirmed:  # fmt: skip
@@ -243,7 +242,7 @@ class RemoteRouter(ABC):
                 log.info("%s: %s, writing %s", place.service.slug, told(found.weights), weights)
                 if seen.verdict is Verdict.NO and wanted.was_there:
                     log.warning("%s: %s", place.service.slug, " ".join(seen.lagging))
-                lease.check()
+                lease.check(aws.longest_s())
                 before, found = found, self.write(place, found, weights)
                 self.wrote(place, wanted, before, found)
             return self.verdict(place, wanted, found)
@@ -300,19 +299,6 @@ class RemoteRouter(ABC):
 def _same(one: Weights, other: Weights) -> bool:
     """Equal in effect, and naming the same targets."""
     return shares(one) == shares(other) and set(one) == set(other)
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The lock, with the rule that a write must end before it does."""
-
-    held: locks.Held
-
-    def check(self) -> None:
-        """Right before a write. Raises LockBusy when the lease may end during the write."""
-        if time.monotonic() + aws.longest_s() >= self.held.ends_mono:
-            raise LockBusy(f"The lock {self.held.name} would end during the write: not written.")
-        self.held.check()
 
 
 def ours(tags: Mapping[str, str], place: Place) -> bool:

@@ -300,7 +300,7 @@ def test_a_lock_that_may_end_during_the_write_is_not_enough(
     stable: Any, side: Side, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("rollouts.platforms.ecs_sets.LEASE_S", 0.2)
-    with pytest.raises(PlatformUnreachable, match="would end during the write"):
+    with pytest.raises(PlatformUnreachable, match="nothing was written"):
         platform("ecs").apply(stable, {}, revision=10**9, joins={})
     assert side.running() == {"0.9": 2}
 
