@@ -198,7 +198,7 @@ def test_a_slow_worker_whose_lock_ended_writes_nothing(
     Route.objects.update(confirmed_at=None)  # and holds the lock while it looks
     monkeypatch.setattr(calls, "call", resumed)
     service = Service.objects.get(pk=stable.pk)
-    with pytest.raises(RouterUnreachable, match="ended before the write"):
+    with pytest.raises(RouterUnreachable, match="nothing was written"):
         router(service.mesh.router).apply(service, service.generation, wait_s=0)
     assert looked
     assert side.weights() == {"0.9": 100, "1.0": 0}
