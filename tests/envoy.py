@@ -21,6 +21,7 @@ from grpc_health.v1._async import HealthServicer
 
 from rollouts.xds.bootstrap import bootstrap
 from rollouts.xds.snapshot import Address
+from tests.ports import free_port
 
 SAY = "/echo.Echo/Say"
 
@@ -28,12 +29,6 @@ SAY = "/echo.Echo/Say"
 def as_it_is(body: bytes) -> bytes:
     """A serialiser for messages that are bytes already."""
     return body
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def somebody_listens(port: int, ip: str = "127.0.0.1") -> bool:

@@ -26,7 +26,8 @@ from rollouts.xds.snapshot import (
     VirtualService,
     snapshot,
 )
-from tests.envoy import Envoy, free_port, somebody_listens, until
+from tests.envoy import Envoy, somebody_listens, until
+from tests.ports import free_port
 
 MESH, NAME, PREFIX = "peer", "bench.peer", "/bench/"
 STABLE, NEW = "bench--1", "bench--2"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.e2e.session import Page, WebSession
 from tests.e2e.stack import NAME, PASSWORD, START_S, Row, Stack
-from tests.envoy import free_port
 from tests.fakeaws.control import Fake
+from tests.ports import free_port
 
 MESH = "echo"
 SERVICE = "echo-echo-server"

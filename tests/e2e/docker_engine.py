@@ -26,7 +26,7 @@ import pytest
 import requests
 from docker.errors import DockerException
 
-from tests.envoy import free_port
+from tests.ports import free_port
 
 PACKAGES = ("docker.io", "docker-registry")
 PROGRAMS = ("dockerd", "docker-registry")

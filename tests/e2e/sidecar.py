@@ -34,8 +34,8 @@ from rollouts.xds.sidecar import (
     sidecar_bootstrap,
     sidecar_container,
 )
-from tests.envoy import free_port
 from tests.fakeaws.engine import Engine
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, CLIENT = "echo_server.echo.local", "echo_client"

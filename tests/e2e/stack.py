@@ -23,7 +23,7 @@ from rollouts.supervisor.client import SupervisorClient, SupervisorUnreachable
 from tests.e2e.load import Load
 from tests.e2e.rows import SERVICE, Row, Rows
 from tests.e2e.session import WebSession
-from tests.envoy import free_port
+from tests.ports import free_port
 
 __all__ = ["NAME", "PASSWORD", "SERVICE", "Row", "Stack", "running"]
 ROOT = Path(__file__).resolve().parents[2]

@@ -26,7 +26,7 @@ from rollouts.models import Build, Mesh, Service, Stack
 from tests.conftest import person
 from tests.e2e import stack as stacks
 from tests.e2e.docker_engine import BASE, Engine, engine
-from tests.envoy import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 ADD = "/services/echo-server/builds/add/"

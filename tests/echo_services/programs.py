@@ -14,14 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 15.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

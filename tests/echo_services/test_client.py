@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from echo_services.client import DEFAULT_NAME, requested_name
-from tests.echo_services.programs import DEADLINE_SECONDS, eventually, fetch, free_port
+from tests.echo_services.programs import DEADLINE_SECONDS, eventually, fetch
+from tests.ports import free_port
 
 
 def test_it_passes_on_what_the_server_says(client):

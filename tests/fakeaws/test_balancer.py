@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from rollouts.pki import Authority
-from tests.envoy import free_port
 from tests.fakeaws.balancer import Balancer, Choice
+from tests.ports import free_port
 
 
 class Named(BaseHTTPRequestHandler):

@@ -16,8 +16,8 @@ import grpc
 import pytest
 
 from protos import echo_pb2, echo_pb2_grpc
-from tests.envoy import free_port
 from tests.fakeaws.engine import Engine, Look
+from tests.ports import free_port
 
 Json = dict[str, Any]
 # Not those of other runs on this machine.

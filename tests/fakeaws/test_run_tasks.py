@@ -15,9 +15,9 @@ import pytest
 from botocore.config import Config
 
 from protos import echo_pb2, echo_pb2_grpc
-from tests.envoy import free_port
 from tests.fakeaws.control import Fake
 from tests.fakeaws.echo import Echo, until
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from rollouts.sampler.counters import PATH, Count, Counters, parse
 from rollouts.sampler.probe import Probe
 from rollouts.xds.server import ControlPlane
 from rollouts.xds.snapshot import HealthCheck, Target, snapshot
-from tests.envoy import SAY, Envoy, as_it_is, free_port, until_async
+from tests.envoy import SAY, Envoy, as_it_is, until_async
+from tests.ports import free_port
 from tests.sampler.servers import answer, serving
 from tests.xds.shop import NAME, mesh, service, target
 

@@ -11,16 +11,8 @@ from typing import Any
 import pytest
 
 from rollouts.supervisor.client import SupervisorRefused, SupervisorUnreachable
-from tests.supervisor.conftest import (
-    LISTEN,
-    SLEEP,
-    Running,
-    a_port_set,
-    a_set,
-    alive,
-    eventually,
-    free_port,
-)
+from tests.ports import free_port
+from tests.supervisor.conftest import LISTEN, SLEEP, Running, a_port_set, a_set, alive, eventually
 
 PYTHON = [sys.executable, "-S", "-c"]
 

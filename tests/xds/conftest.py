@@ -11,7 +11,8 @@ import pytest
 
 from rollouts.xds.server import ControlPlane
 from rollouts.xds.snapshot import Mesh, snapshot
-from tests.envoy import Caller, Envoy, free_port, grpc_backend
+from tests.envoy import Caller, Envoy, grpc_backend
+from tests.ports import free_port
 from tests.xds.shop import NAME, NEW, OLD, mesh, service, shifted, target
 
 

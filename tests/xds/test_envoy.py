@@ -14,7 +14,8 @@ from rollouts.errors import InvalidInput
 from rollouts.xds import lastgood
 from rollouts.xds.snapshot import Endpoint, Snapshot, snapshot
 from rollouts.xds.types import ROUTES
-from tests.envoy import Envoy, Process, as_it_is, free_port, http_backend, until
+from tests.envoy import Envoy, Process, as_it_is, http_backend, until
+from tests.ports import free_port
 from tests.xds.shop import NAME, NEW, OLD, mesh, service, target
 
 SYNC = "/meshui.control.v1.ControlPlane/Sync"
