@@ -337,3 +337,26 @@ class SampleAdmin(ReadOnly):
 @admin.register(models.Heartbeat)
 class HeartbeatAdmin(ReadOnly):
     list_display = ("name", "at", "detail")
+
+
+@admin.register(models.Build)
+class BuildAdmin(ReadOnly):
+    list_display = ("created_at", "service", "label", "kind", "phase", "created_by", "reason")
+    list_filter = ("phase", "kind", "service")
+    search_fields = ("label", "image", "reason")
+    list_select_related = ("service", "created_by")
+    exclude = ("archive",)
+    date_hierarchy = "created_at"
+
+
+@admin.register(models.BuildLine)
+class BuildLineAdmin(ReadOnly):
+    list_display = ("build", "number", "at", "text")
+    search_fields = ("text",)
+    list_select_related = ("build__service",)
+
+
+@admin.register(models.Lock)
+class LockAdmin(ReadOnly):
+    list_display = ("name", "owner", "until")
+    search_fields = ("name",)
