@@ -348,6 +348,9 @@ class BuildAdmin(ReadOnly):
     exclude = ("archive",)
     date_hierarchy = "created_at"
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Build]:
+        return super().get_queryset(request).defer("archive")  # megabytes, and not shown
+
 
 @admin.register(models.BuildLine)
 class BuildLineAdmin(ReadOnly):
