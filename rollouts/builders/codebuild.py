@@ -16,7 +16,7 @@ from rollouts import aws
 from rollouts.aws import Account
 from rollouts.builders.base import BuildProgress
 from rollouts.builders.context import dockerfile_path
-from rollouts.builders.repository import image, outputs, repository, tag_of
+from rollouts.builders.repository import image, repository, tag_of
 from rollouts.errors import AwsError, AwsGone, BuildError, InvalidInput
 from rollouts.models import Build, Service
 
@@ -72,7 +72,7 @@ def _host(location: str) -> str:
 
 
 def _project(service: Service) -> str:
-    project = outputs(service.mesh).get(PROJECT, "")
+    project = service.mesh.outputs().get(PROJECT, "")
     if not project:
         raise BuildError(
             f"{service.mesh.slug} has no CodeBuild project: update its stack infra, which has the "

@@ -17,7 +17,7 @@ from django.conf import settings
 from rollouts import aws
 from rollouts.aws import Account
 from rollouts.errors import BuildError
-from rollouts.models import Build, Mesh, Service
+from rollouts.models import Build, Service
 
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNDEFINED")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.A)
@@ -55,27 +55,13 @@ class Image:
     scan: str = ""
 
 
-def outputs(mesh: Mesh) -> dict[str, str]:
-    """The outputs of all stacks of a mesh."""
-    found: dict[str, str] = {}
-    for stack in mesh.stacks.order_by("pk"):
-        found |= {name: str(value) for name, value in stack.outputs.items()}
-    return found
-
-
-def prefix(service: Service) -> str:
-    """How the outputs of a service begin: EchoServer for echo_server.echo.local."""
-    first = service.name.partition(".")[0]
-    return "".join(word.capitalize() for word in re.split(r"[_-]", first))
-
-
 def repository(service: Service) -> Repository:
     """The repository of a service. Raises BuildError without one, InvalidInput without a region."""
-    uri = outputs(service.mesh).get(f"{prefix(service)}Repository", "")
+    uri = service.mesh.outputs().get(f"{service.output_prefix}Repository", "")
     if not uri:
         raise BuildError(
             f"{service.slug} has no repository: create the stack infra of {service.mesh.slug} "
-            f"first. It has the output {prefix(service)}Repository.",
+            f"first. It has the output {service.output_prefix}Repository.",
             permanent=True,
         )
     return Repository(uri, aws.account_of(service.mesh.settings))
@@ -86,7 +72,7 @@ def push_uri(service: Service) -> str:
     host = settings.REGISTRY
     if not host:
         return repository(service).uri
-    name = outputs(service.mesh).get(f"{prefix(service)}Repository", "").partition("/")[2]
+    name = service.mesh.outputs().get(f"{service.output_prefix}Repository", "").partition("/")[2]
     own = f"{service.mesh.slug}/{service.name.partition('.')[0]}"
     return f"{host}/{name or own}"
 

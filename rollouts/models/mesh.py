@@ -43,6 +43,13 @@ class Mesh(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def outputs(self) -> dict[str, str]:
+        """What its stacks say of what they made, by name; a later stack's word counts."""
+        found: dict[str, str] = {}
+        for of_stack in self.stacks.order_by("pk").values_list("outputs", flat=True):
+            found |= {name: str(value) for name, value in of_stack.items()}
+        return found
+
 
 class StackQuerySet(models.QuerySet["Stack"]):
     def due(self, now: datetime) -> StackQuerySet:

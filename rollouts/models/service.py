@@ -155,6 +155,12 @@ class Service(models.Model):
         live: models.QuerySet[Rollout] = self.rollouts.live()
         return live.select_related("to_version", "from_version").first()
 
+    @property
+    def output_prefix(self) -> str:
+        """How outputs of stacks about it begin: EchoServer for echo_server.echo.local."""
+        words = self.name.partition(".")[0].replace("-", "_").split("_")
+        return "".join(word.capitalize() for word in words)
+
     def weight_of(self, version_pk: int) -> int:
         return int(self.weights.get(str(version_pk), 0))
 

@@ -91,12 +91,8 @@ class Found:
 def place_of(service: Service) -> Place:
     """Raises InvalidInput when the mesh names no region."""
     mesh = service.mesh
-    outputs: dict[str, str] = {}
-    for of_stack in mesh.stacks.values_list("outputs", flat=True):
-        outputs |= of_stack
-    words = service.name.partition(".")[0].replace("-", "_").split("_")
-    prefix = "".join(word.capitalize() for word in words)
-    return Place(aws.account_of(mesh.settings), mesh.slug, service, prefix, outputs)
+    account = aws.account_of(mesh.settings)
+    return Place(account, mesh.slug, service, service.output_prefix, mesh.outputs())
 
 
 def newest(pk: int) -> Wanted:

@@ -17,7 +17,6 @@ from django.core.exceptions import ValidationError
 from rollouts.builders.codebuild import HOSTS, PROJECT
 from rollouts.builders.context import MOST_BYTES
 from rollouts.builders.docker import SAMPLE, UPLOAD
-from rollouts.builders.repository import outputs
 from rollouts.models import Service
 from rollouts.models.mesh import LABEL
 from rollouts.web.fields import Line
@@ -35,7 +34,7 @@ class Kind:
 
 def kinds(service: Service) -> list[Kind]:
     """The three ways, the simplest first."""
-    project = PROJECT in outputs(service.mesh)
+    project = PROJECT in service.mesh.outputs()
     return [
         Kind("existing", "An image that is there", "A tag or a digest in the repository."),
         Kind(

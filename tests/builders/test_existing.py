@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollouts import aws
-from rollouts.builders.repository import images, prefix, push_uri, repository
+from rollouts.builders.repository import images, push_uri, repository
 from rollouts.errors import AwsDenied, BuildError, InvalidInput
 from rollouts.models import Event, Service, Version
 from tests.builders.conftest import NAME, URI, log_of
@@ -93,8 +93,8 @@ def test_two_builds_of_one_label_end_with_one_version(fake, service, request_, t
 
 
 def test_outputs_are_found_by_the_first_label_of_the_name():
-    assert prefix(Service(name="echo_server.echo.local")) == "EchoServer"
-    assert prefix(Service(name="web-front.echo.local")) == "WebFront"
+    assert Service(name="echo_server.echo.local").output_prefix == "EchoServer"
+    assert Service(name="web-front.echo.local").output_prefix == "WebFront"
 
 
 def test_without_an_output_it_says_which_stack_is_missing(service):
