@@ -35,11 +35,15 @@ def _needed(draft: Draft) -> set[VersionId]:
 
 
 def _limit_warm(draft: Draft, busy: set[VersionId]) -> None:
-    """Keep the newest ``keep_warm`` idle versions; older ones go now, whatever their delay."""
+    """Keep the newest ``keep_warm`` idle versions; older ones go now, whatever their delay.
+
+    One that was just rolled back goes soon by itself, and does not drive a good one out before.
+    """
     waiting = sorted(
         (state.number, version)
         for version, state in draft.state.versions.items()
         if version not in busy and state.keep and state.retire_left is not None
+        if state.retire_left > draft.state.abort_delay_s
     )
     surplus = max(0, len(waiting) - draft.state.keep_warm)
     for _, version in waiting[:surplus]:

@@ -103,6 +103,18 @@ def test_no_more_than_keep_warm_old_versions_stay():
     assert [walk.running(v) for v in ("0.9", "1.0", "1.1", "1.2")] == [0, 0, 2, 2]
 
 
+def test_a_version_that_was_rolled_back_does_not_drive_out_the_warm_one():
+    walk = promoted(keep_warm=1, abort_delay_s=30)
+    walk.deploy("1.1", "50:approval, 100")
+    walk.until_weight("1.1", 50)
+    walk.roll_back()
+    walk.until(Phase.ROLLED_BACK)
+    walk.run(5)
+    assert walk.running("0.9") == 2
+    walk.run(40)
+    assert (walk.running("0.9"), walk.running("1.1")) == (2, 0)
+
+
 def test_a_rollback_to_a_warm_version_only_writes_weights():
     walk = promoted()
     walk.run(100)
