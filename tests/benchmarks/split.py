@@ -50,6 +50,7 @@ def run(product: Product, *, full: bool, seed: int) -> Result:
     *partly, last = (Step(weight, hold_s=HOUR_S) for weight in weights)
     rollout = product.deploy(NEW, (*partly, last))
     points = []
+    until(_answers, 30, "Envoy has found the tasks of the first deploy well")
     until(_is_quiet, 60, "the dashboard has counted what came before")
     with Load(settings.PUBLIC_PORT, PATH, settings.STATE / "split.load") as load:
         for step, weight in enumerate(weights):
@@ -62,6 +63,15 @@ def run(product: Product, *, full: bool, seed: int) -> Result:
     _check(points, result)
     _report(points, result)
     return result
+
+
+def _answers() -> bool:
+    try:
+        url = f"http://127.0.0.1:{settings.PUBLIC_PORT}{PATH}"
+        with build_opener(ProxyHandler({})).open(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _point(load: Load, version: Version, weight: int, number: int) -> Point:
