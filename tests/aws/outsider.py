@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 AWS = Path(__file__).resolve().parents[2] / ".venv-awscli" / "bin" / "aws"
-LIMIT_S = 60
+DRIVER = Path(__file__).with_name("outsider_driver.py")
 
 
 class Cli:
@@ -28,17 +28,32 @@ class Cli:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
 
+        self._driver: subprocess.Popen[str] | None = None
+
     def ask(self, *words: str) -> Any:
-        done = subprocess.run(
-            [str(AWS), *words, "--output", "json"],
+        """What ``aws …`` prints, read as JSON."""
+        if self._driver is None:
+            self._driver = self._started()
+        assert self._driver.stdin
+        assert self._driver.stdout
+        print(json.dumps([*words, "--output", "json"]), file=self._driver.stdin, flush=True)
+        told = json.loads(self._driver.stdout.readline())
+        assert told["code"] == 0, f"aws {' '.join(words)}: {told['err']}"
+        return json.loads(told["out"] or "{}")
+
+    def _started(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(AWS.with_name("python")), str(DRIVER)],
             env=self._environment,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
-            timeout=LIMIT_S,
-            check=False,
         )
-        assert done.returncode == 0, f"aws {' '.join(words)}: {done.stderr}"
-        return json.loads(done.stdout or "{}")
+
+    def close(self) -> None:
+        if self._driver is not None:
+            self._driver.communicate()
+            self._driver = None
 
     def stacks(self) -> dict[str, str]:
         """Name → status, without those that are gone."""

@@ -64,8 +64,10 @@ def person(request: pytest.FixtureRequest, on_aws: Fake, operator: Any) -> Perso
 
 
 @pytest.fixture
-def cli(on_aws: Fake) -> Cli:
-    return Cli(on_aws.url, REGION)
+def cli(on_aws: Fake) -> Iterator[Cli]:
+    made = Cli(on_aws.url, REGION)
+    yield made
+    made.close()
 
 
 def outputs(mesh: Mesh) -> dict[str, str]:

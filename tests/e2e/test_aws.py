@@ -115,3 +115,4 @@ def _outsider_agrees(stack: AwsStack, labels: set[str]) -> None:
         f"{SERVICE}--{row['id']}": (2, row["digest"]) for row in versions.values()
     }
     assert cli.stacks() == {f"echo-{name}": "CREATE_COMPLETE" for name in STACKS}
+    cli.close()
