@@ -61,11 +61,12 @@ def tick_wish(pk: int, at: Moment) -> None:
     """The tick of a door: first act on what is known, without asking anybody, then look.
 
     A rollback thus costs one transaction and one push, whoever else is dead or slow. When the push
-    was not heard there is nothing to look at, and a person waits: workers go on from there.
+    was not heard there is nothing to look at, and a person waits: workers go on from there. So they
+    do with everything but weights where a look may take long.
     """
     for _ in range(ROUNDS):
         outcome = _act(pk, at, quick=True)
-        if outcome is Outcome.UNHEARD:
+        if outcome in (Outcome.UNHEARD, Outcome.HANDED_OVER):
             return
         if outcome is not Outcome.LOST:
             break
@@ -73,12 +74,13 @@ def tick_wish(pk: int, at: Moment) -> None:
 
 
 class Outcome(Enum):
-    """Of one round: another tick stored first, the router did not answer, the rollout moved on,
-    or there is no more to do.
+    """Of one round: another tick stored first, the router did not answer, workers do the rest, the
+    rollout moved on, or there is no more to do.
     """
 
     LOST = auto()
     UNHEARD = auto()
+    HANDED_OVER = auto()
     MOVED = auto()
     SETTLED = auto()
 
@@ -93,14 +95,19 @@ def _act(pk: int, at: Moment, *, quick: bool) -> Outcome:
     decision = decide(before, seen, elapsed)
     if not rows.store(read, before, decision, at):
         return Outcome.LOST
-    heard = apply(service, rows.generation_after(before, decision.state), at)
+    pace = platform(service.mesh.platform).pace
+    hand_over = quick and pace.remote
+    generation = rows.generation_after(before, decision.state)
+    heard = apply(service, generation, at, weights_only=hand_over)
     if decision.state != before or decision.said:
         _ring(read)
-    pace = platform(service.mesh.platform).pace
     again_s = pace.busy_s if rows.timers(decision.state) else pace.idle_s
+    again_s = 0.0 if hand_over else again_s
     Service.objects.filter(pk=pk).update(wake_at=at.now + timedelta(seconds=again_s))
     if quick and not heard:
         return Outcome.UNHEARD
+    if hand_over:
+        return Outcome.HANDED_OVER
     return Outcome.MOVED if place(decision.state) != place(before) else Outcome.SETTLED
 
 
@@ -229,16 +236,20 @@ def _differs(row: Task, pk: int, task: PlatformTask) -> bool:
     return row.version_id != pk or any(getattr(row, f) != getattr(task, f) for f in COMPARED)
 
 
-def apply(service: Service, generation: int, at: Moment) -> bool:
+def apply(service: Service, generation: int, at: Moment, *, weights_only: bool = False) -> bool:
     """Put in force what is stored *now*, which may be newer than what this tick decided.
 
-    Returns whether the router was heard of.
+    Returns whether the router was heard of. ``weights_only``: leave targets and tasks to a worker.
 
     The router first, and without a query before it: requests leave a version before its tasks do,
     and somebody may be waiting for them to.
     """
     failed: MeshuiError | None = _apply_weights(service, generation, at)
     heard = failed is None
+    if weights_only:
+        if failed is not None:
+            _note_trouble(service, failed)
+        return heard
     now = Service.objects.select_related("mesh").get(pk=service.pk)
     counts = {v: v.count for v in now.versions.filter(count__gt=0)}
     by = router(now.mesh.router)

@@ -172,9 +172,18 @@ def _store_service(service: Service, before: ServiceState, decision: Decision, a
         }
     if after.stable != before.stable:
         changes["stable_id"] = after.stable
+    if _begins(before, after):
+        # What could not be done before says nothing about what is tried now.
+        changes |= {"trouble": "", "trouble_lasts": False}
     if before.automatic and not after.automatic:
         changes |= {"automatic_deploys": False, "automatic_why": _automatic_why(after)}
     return bool(Service.objects.filter(pk=service.pk, ticks=service.ticks).update(**changes))
+
+
+def _begins(before: ServiceState, after: ServiceState) -> bool:
+    was, now = before.rollout, after.rollout
+    pending = was is not None and was.phase is Phase.PENDING
+    return pending and now is not None and now.phase is not Phase.PENDING
 
 
 def _automatic_why(after: ServiceState) -> str:

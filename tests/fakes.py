@@ -37,6 +37,7 @@ class World:
     platform_down: bool = False
     router_down: bool = False
     caps: Caps = field(default_factory=Caps)
+    pace: Pace = field(default_factory=Pace)
     joins: dict[int, Joins] = field(default_factory=dict)
     targets: dict[int, set[str]] = field(default_factory=dict)
 
@@ -58,7 +59,9 @@ def reset() -> World:
 
 
 class FakePlatform:
-    pace = Pace()
+    @property
+    def pace(self) -> Pace:
+        return WORLD.pace
 
     def deaths_allowed(self, tasks: int) -> int:
         return 3 * tasks

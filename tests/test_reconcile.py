@@ -14,6 +14,7 @@ from rollouts.domain.plan import Step
 from rollouts.domain.state import Phase
 from rollouts.errors import PlatformRefused
 from rollouts.models import Event, Rollout, Route, Service, StepRecord, Task
+from rollouts.platforms.base import Pace
 from rollouts.routers.base import Caps
 
 HALF = (Step(50, hold_s=60), Step(100))
@@ -336,3 +337,32 @@ def test_what_holds_weights_up_is_what_the_page_says(
 def test_pages_know_since_when_a_task_runs(stable: Any) -> None:
     started = Task.objects.filter(service=stable).values_list("started_at", flat=True)
     assert {at.timestamp() for at in started if at} == {1_750_000_000.0}
+
+
+def test_where_a_look_is_slow_a_door_moves_the_weights_and_leaves_the_rest(
+    stable: Any, version: Any, ask: Any, world: Any, tick: Any, clock: Any
+) -> None:
+    world.pace = Pace(busy_s=2.0, idle_s=5.0, remote=True)
+    rollout = start(stable, version, ask)
+    tick()
+    world.platform_down = True  # it would hang
+    actions.request_rollback(rollout, ask=ask())
+    reconcile.tick_wish(stable.pk, clock.moment)
+    service = stable_now(stable)
+    assert world.weights[stable.pk].weights[version("0.9").target] == 100
+    assert service.trouble == ""
+    assert service.wake_at == clock.moment.now, "a worker goes on at once"
+
+
+def test_what_was_refused_before_does_not_end_a_new_try(
+    stable: Any, version: Any, ask: Any, world: Any, tick: Any, clock: Any
+) -> None:
+    Service.objects.update(trouble="AWS does not allow it.", trouble_lasts=True)
+    world.pace = Pace(remote=True)
+    rollout = start(stable, version, ask)
+    reconcile.tick_wish(stable.pk, clock.moment)
+    rollout.refresh_from_db()
+    assert rollout.phase == Phase.PROVISIONING
+    tick(1, times=2)
+    rollout.refresh_from_db()
+    assert rollout.phase == Phase.PROGRESSING

@@ -39,7 +39,7 @@ def decide(state: ServiceState, seen: Seen, elapsed_s: float) -> Decision:
     decided = guard_tasks(state, draft.state, seen)
     if decided.alarm and decided.alarm != state.alarm:
         draft.say("alarm", decided.alarm, severity="error")
-    return Decision(decided, tuple(draft.said), decided.alarm or draft.waiting)
+    return Decision(decided, tuple(draft.said), decided.alarm or draft.waiting or seen.trouble)
 
 
 def _rest(draft: Draft) -> None:

@@ -202,7 +202,8 @@ def _print(world: World, service: Service, more: list[Any]) -> str:
         service.weights,
         route is not None and route.confirmed_at is not None,
         service.alarm,
-        _SECONDS.sub("", service.waiting),  # a growing number of seconds is not news
+        _SECONDS.sub("", service.waiting),
+        _SECONDS.sub("", service.trouble),  # a growing number of seconds is not news
         service.stable_id,
         service.automatic_deploys,
         service.tasks,

@@ -25,11 +25,15 @@ Joins = Mapping[int, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between two looks: while something moves, and at rest. ``lease_s``: one tick."""
+    """Seconds between two looks: while something moves, and at rest. ``lease_s``: one tick.
+
+    ``remote``: a look may take so long that no person should wait for it.
+    """
 
     busy_s: float = 0.4
     idle_s: float = 1.9
     lease_s: float = 3.0
+    remote: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ FEWEST_DEATHS, MOST_DEATHS = 3, 200  # as the circuit breaker of ECS
 
 
 class EcsPlatform:
-    pace = Pace(busy_s=2.0, idle_s=5.0, lease_s=15.0)
+    pace = Pace(busy_s=2.0, idle_s=5.0, lease_s=15.0, remote=True)
 
     def deaths_allowed(self, tasks: int) -> int:
         return min(MOST_DEATHS, max(FEWEST_DEATHS, math.ceil(tasks / 2)))
