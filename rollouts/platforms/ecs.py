@@ -13,13 +13,8 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from rollouts.errors import (
-    AwsConflict,
     AwsError,
-    AwsExpired,
     AwsGone,
-    AwsOdd,
-    AwsThrottled,
-    AwsUnreachable,
     InvalidInput,
     LockBusy,
     PlatformError,
@@ -32,7 +27,6 @@ from rollouts.platforms.base import Joins, Pace, Task
 from rollouts.platforms.ecs_place import Found, Place, gone, look, place_of
 from rollouts.platforms.ecs_tasks import tasks_of
 
-RETRY = (AwsUnreachable, AwsThrottled, AwsOdd, AwsExpired, AwsConflict)
 # What ECS refuses only because something else is not known everywhere yet.
 SOON = ("does not have an associated load balancer", "Unable to assume", "unable to assume")
 FEWEST_DEATHS, MOST_DEATHS = 3, 200  # as the circuit breaker of ECS
@@ -101,7 +95,7 @@ def _at(service: Service) -> Iterator[Place]:
 
 def _ours(error: AwsError) -> PlatformError:
     """The error of AWS as one of the port, with the same sentence."""
-    if isinstance(error, RETRY):
+    if not error.permanent:
         return PlatformUnreachable(str(error))
     soon = any(words in str(error) for words in SOON)
     return PlatformRefused(str(error), permanent=not soon)

@@ -19,13 +19,8 @@ from rollouts import aws, locks
 from rollouts.aws import Account
 from rollouts.domain.state import Confirmed, Verdict
 from rollouts.errors import (
-    AwsConflict,
     AwsError,
-    AwsExpired,
     AwsGone,
-    AwsOdd,
-    AwsThrottled,
-    AwsUnreachable,
     InvalidInput,
     LockBusy,
     RouterError,
@@ -40,7 +35,6 @@ log = logging.getLogger(__name__)
 # Longer than a look and a write may take; so long does a killed worker keep others from writing.
 LEASE_S = 20.0
 LOCK_WAIT_S = 1.0  # for a call or two of another worker
-RETRY = (AwsUnreachable, AwsThrottled, AwsOdd, AwsExpired, AwsConflict)
 TAG_MESH, TAG_TARGET = "meshui:mesh", "meshui:target"
 
 
@@ -145,8 +139,8 @@ class RemoteRouter(ABC):
 
     def explain(self, place: Place, error: AwsError) -> RouterError:
         """The error of AWS as one of the port."""
-        kind = RouterUnreachable if isinstance(error, RETRY) else RouterError
-        return kind(str(error), permanent=not isinstance(error, RETRY))
+        kind = RouterError if error.permanent else RouterUnreachable
+        return kind(str(error), permanent=error.permanent)
 
     # --- the port
 
