@@ -1,162 +1,28 @@
-"""The fake CloudFormation, seen by a client: previews, logs, failures and ways out of them."""
+"""Stacks of the fake AWS: previews, what they make and change, drift."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from tests.fakeaws.control import Fake
 from tests.fakeaws.stack_events import Clockwork, Pause, Steps
+from tests.fakeaws.stack_lab import (
+    GROUP,
+    LOGS,
+    OUTPUTS,
+    RESOURCES,
+    Stack,
+    changed,
+    out,
+    refusal,
+    stack,
+    template,
+)
 
-Client = Callable[[str], Any]
-
-VERSION = "2012-10-17"
-GROUP = {
-    "Type": "AWS::EC2::SecurityGroup",
-    "Properties": {
-        "GroupDescription": "Tasks",
-        "SecurityGroupEgress": [
-            {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
-        ],
-    },
-}
-LOGS = {
-    "Type": "AWS::Logs::LogGroup",
-    "DependsOn": "Group",
-    "Properties": {"RetentionInDays": {"Ref": "Days"}},
-}
-ROLE = {
-    "Type": "AWS::IAM::Role",
-    "Properties": {
-        "AssumeRolePolicyDocument": {
-            "Version": VERSION,
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Principal": {"Service": "ecs-tasks.amazonaws.com"},
-                    "Action": "sts:AssumeRole",
-                }
-            ],
-        },
-        "Policies": [
-            {"PolicyName": "logs", "PolicyDocument": {"Version": VERSION, "Statement": [
-                {"Effect": "Allow", "Action": "logs:*", "Resource": {"Fn::GetAtt": ["Logs", "Arn"]}}
-            ]}}
-        ],
-    },
-}  # fmt: skip
-OUTPUTS = {
-    "GroupId": {"Value": {"Ref": "Group"}, "Export": {"Name": "shared-group"}},
-    "RoleArn": {"Value": {"Fn::GetAtt": ["Role", "Arn"]}, "Description": "the role"},
-}
-RESOURCES = {"Group": GROUP, "Logs": LOGS, "Role": ROLE}
-
-
-def template(resources: dict[str, Any] = RESOURCES, outputs: dict[str, Any] = OUTPUTS) -> str:
-    days = {"Type": "Number", "Default": 30}
-    return json.dumps({"Parameters": {"Days": days}, "Resources": resources, "Outputs": outputs})
-
-
-class Stack:
-    """One stack, called "echo-infra", as a client works with it."""
-
-    name = "echo-infra"
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.cfn = client("cloudformation")
-        self.made = 0
-        self.id = ""
-
-    def propose(self, kind: str, body: str, days: int | None = None, **more: Any) -> dict[str, Any]:
-        self.made += 1
-        given = [{"ParameterKey": "Days", "ParameterValue": str(days)}] if days else []
-        found = self.cfn.create_change_set(
-            StackName=self.name, ChangeSetName=f"set-{self.made}", ChangeSetType=kind,
-            TemplateBody=body, Parameters=given, Capabilities=["CAPABILITY_IAM"],
-            Tags=[{"Key": "meshui:mesh", "Value": "echo"}], **more,
-        )  # fmt: skip
-        self.id = found["StackId"]
-        described: dict[str, Any] = self.cfn.describe_change_set(ChangeSetName=found["Id"])
-        return described
-
-    def execute(self, change_set: dict[str, Any], token: str = "token") -> None:
-        self.cfn.execute_change_set(
-            ChangeSetName=change_set["ChangeSetId"], ClientRequestToken=token
-        )
-
-    def apply(self, kind: str, body: str, days: int | None = None, **more: Any) -> str:
-        self.execute(self.propose(kind, body, days, **more))
-        for event in self.events:  # shown when a test fails
-            print(
-                event["ResourceStatus"],
-                event["LogicalResourceId"],
-                event.get("ResourceStatusReason"),
-            )
-        return self.status
-
-    @property
-    def seen(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.cfn.describe_stacks(StackName=self.id)["Stacks"][0]
-        return found
-
-    @property
-    def status(self) -> str:
-        return str(self.seen["StackStatus"])
-
-    @property
-    def outputs(self) -> dict[str, str]:
-        return {one["OutputKey"]: one["OutputValue"] for one in self.seen.get("Outputs", [])}
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """Oldest first."""
-        pages = self.cfn.get_paginator("describe_stack_events").paginate(StackName=self.id)
-        return [event for page in pages for event in page["StackEvents"]][::-1]
-
-    def statuses(self, logical: str) -> list[str]:
-        return [e["ResourceStatus"] for e in self.events if e["LogicalResourceId"] == logical]
-
-    def wait(self, *wanted: str) -> str:
-        until = time.monotonic() + 20
-        while (status := self.status) not in wanted:
-            assert time.monotonic() < until, f"still {status}"
-            time.sleep(0.01)
-        return status
-
-    def rules(self) -> list[int]:
-        """Ports that the security group lets out."""
-        groups = self.client("ec2").describe_security_groups(GroupIds=[self.outputs["GroupId"]])
-        return [
-            rule.get("FromPort", -1) for rule in groups["SecurityGroups"][0]["IpPermissionsEgress"]
-        ]
-
-
-@pytest.fixture
-def stack(client: Client) -> Stack:
-    return Stack(client)
-
-
-def changed(**properties: Any) -> dict[str, Any]:
-    """The resources, with other properties of the group."""
-    group = {**GROUP, "Properties": {**GROUP["Properties"], **properties}}  # type: ignore[dict-item]
-    return {**RESOURCES, "Group": group}
-
-
-def out(port: int) -> list[dict[str, Any]]:
-    return [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": "0.0.0.0/0"}]
-
-
-def refusal(call: Callable[..., Any], **asked: Any) -> tuple[str, str]:
-    with pytest.raises(ClientError) as caught:
-        call(**asked)
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
+__all__ = ["stack"]
 
 
 def test_a_change_set_says_what_will_be_made_and_makes_nothing(stack: Stack, aws: Fake):
@@ -296,129 +162,6 @@ def test_a_removed_resource_goes_and_a_retained_one_stays(stack: Stack, aws: Fak
     assert "role" not in left
     assert len(left["log-group"]) == 1
     assert stack.statuses("Logs")[-1] == "DELETE_SKIPPED"
-
-
-def test_a_failed_creation_is_rolled_back_and_names_the_first_failure(stack: Stack, aws: Fake):
-    aws.fail_resource("Logs", "Log group quota reached")
-    assert stack.apply("CREATE", template({**RESOURCES, "Twin": {**LOGS}})) == "ROLLBACK_COMPLETE"
-    failed = [e for e in stack.events if e["ResourceStatus"] == "CREATE_FAILED"]
-    assert [(e["LogicalResourceId"], e["ResourceStatusReason"]) for e in failed] == [
-        ("Logs", "Log group quota reached"),
-        ("Twin", "Resource creation cancelled"),
-    ]
-    assert aws.leftovers() == {"stack": ["echo-infra"]}
-    code, said = refusal(stack.propose, kind="UPDATE", body=template())
-    assert code == "ValidationError"
-    assert "ROLLBACK_COMPLETE state and can not be updated" in said
-
-
-def test_a_half_made_resource_is_removed_too(stack: Stack, aws: Fake):
-    wrong = changed(SecurityGroupEgress=[{**out(80)[0], "CidrIp": "no address"}])
-    assert stack.apply("CREATE", template(wrong)) == "ROLLBACK_COMPLETE"
-    assert aws.leftovers() == {"stack": ["echo-infra"]}
-
-
-def test_a_failed_update_goes_back(stack: Stack, aws: Fake):
-    stack.apply("CREATE", template())
-    aws.fail_resource("Logs", "no")
-    resources = changed(SecurityGroupEgress=out(80))
-    assert stack.apply("UPDATE", template(resources), 7) == "UPDATE_ROLLBACK_COMPLETE"
-    assert stack.rules() == [443]
-    assert stack.statuses("Logs")[-1] == "UPDATE_COMPLETE"
-
-
-def test_what_a_failed_update_made_is_removed(stack: Stack, aws: Fake):
-    stack.apply("CREATE", template())
-    before = aws.leftovers()
-    aws.fail_resource("Late", "no")
-    more = {"More": GROUP, "Late": {**GROUP, "DependsOn": "More"}}
-    assert stack.apply("UPDATE", template({**RESOURCES, **more})) == "UPDATE_ROLLBACK_COMPLETE"
-    assert aws.leftovers() == before
-
-
-def test_a_failed_rollback_can_be_continued(stack: Stack, aws: Fake):
-    stack.apply("CREATE", template())
-    aws.fail_resource("Logs", "no")
-    aws.fail_resource("Group:undo", "not now")
-    resources = changed(SecurityGroupEgress=out(80))
-    assert stack.apply("UPDATE", template(resources), 7) == "UPDATE_ROLLBACK_FAILED"
-    aws.clear()
-    for _ in range(2):  # the second time is harmless
-        stack.cfn.continue_update_rollback(StackName=stack.name, ClientRequestToken="again")
-    assert stack.status == "UPDATE_ROLLBACK_COMPLETE"
-    assert stack.rules() == [443]
-
-
-def test_a_resource_can_be_skipped_in_a_rollback(stack: Stack, aws: Fake):
-    stack.apply("CREATE", template())
-    aws.fail_resource("Logs", "no")
-    aws.fail_resource("Group:undo", "never")
-    stack.apply("UPDATE", template(changed(SecurityGroupEgress=out(80))), 7)
-    stack.cfn.continue_update_rollback(StackName=stack.name, ResourcesToSkip=["Group"])
-    assert stack.status == "UPDATE_ROLLBACK_COMPLETE"
-    assert stack.rules() == [80]
-
-
-def test_a_failure_can_be_left_as_it_is_and_rolled_back_later(stack: Stack, aws: Fake):
-    aws.fail_resource("Role", "no")
-    seen = stack.propose("CREATE", template(), OnStackFailure="DO_NOTHING")
-    stack.execute(seen)
-    assert stack.status == "CREATE_FAILED"
-    assert "log-group" in aws.leftovers()
-    stack.cfn.rollback_stack(StackName=stack.name)
-    assert stack.status == "ROLLBACK_COMPLETE"
-    assert aws.leftovers() == {"stack": ["echo-infra"]}
-
-
-def test_an_update_can_be_cancelled(stack: Stack, aws: Fake):
-    stack.apply("CREATE", template())
-    seen = stack.propose("UPDATE", template(changed(SecurityGroupEgress=out(80))), 7)
-    aws.speeds(stack=0.1)
-    stack.execute(seen)
-    stack.cfn.cancel_update_stack(StackName=stack.name)
-    assert stack.wait("UPDATE_ROLLBACK_COMPLETE", "UPDATE_COMPLETE") == "UPDATE_ROLLBACK_COMPLETE"
-    assert stack.rules() == [443]
-
-
-def test_a_deleted_stack_leaves_nothing_but_its_log(stack: Stack, aws: Fake):
-    stack.apply("CREATE", template())
-    stack.cfn.delete_stack(StackName=stack.name, ClientRequestToken="gone")
-    assert aws.leftovers() == {}
-    assert stack.status == "DELETE_COMPLETE"
-    assert stack.events[-1]["ClientRequestToken"] == "gone"
-    code, said = refusal(stack.cfn.describe_stacks, StackName=stack.name)
-    assert (code, said) == ("ValidationError", "Stack with id echo-infra does not exist")
-    order = [e["LogicalResourceId"] for e in stack.events
-             if e["ResourceStatus"] == "DELETE_COMPLETE"]  # fmt: skip
-    assert order == ["Role", "Logs", "Group", "echo-infra"]
-
-
-def test_what_cannot_be_deleted_can_be_retained(stack: Stack, aws: Fake):
-    stack.apply("CREATE", template())
-    aws.fail_resource("Group:delete", "has a dependent object")
-    stack.cfn.delete_stack(StackName=stack.name)
-    assert stack.status == "DELETE_FAILED"
-    survivors = [
-        one["LogicalResourceId"]
-        for one in stack.cfn.describe_stack_resources(StackName=stack.id)["StackResources"]
-        if one["ResourceStatus"] == "DELETE_FAILED"
-    ]
-    assert survivors == ["Group"]
-    stack.cfn.delete_stack(StackName=stack.name, RetainResources=["Group"])
-    assert stack.status == "DELETE_COMPLETE"
-    groups = stack.client("ec2").describe_security_groups()["SecurityGroups"]
-    assert "Tasks" in [group["Description"] for group in groups]
-
-
-def test_a_protected_stack_is_not_deleted(stack: Stack):
-    stack.apply("CREATE", template())
-    protect = stack.cfn.update_termination_protection
-    protect(StackName=stack.name, EnableTerminationProtection=True)
-    _code, said = refusal(stack.cfn.delete_stack, StackName=stack.name)
-    assert "TerminationProtection is enabled" in said
-    protect(StackName=stack.name, EnableTerminationProtection=False)
-    stack.cfn.delete_stack(StackName=stack.name)
-    assert stack.status == "DELETE_COMPLETE"
 
 
 def test_drift_shows_what_was_changed_and_what_is_gone(stack: Stack):
