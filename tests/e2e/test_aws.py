@@ -49,6 +49,8 @@ def test_from_provisioning_to_nothing_left(tmp_path: Path, chromium: Browser) ->
 
         second = stack.deploy_image(who, "1.0", "50:approval,100")
         stack.until_rollout(second, 90, phase="progressing", stage="approval")
+        # Until Envoy has found the new tasks well itself, their requests go to stable.
+        stack.until(lambda: "Version 1.0)" in stack.answer(), 20, "1.0 answers too")
         counted = shares(stack)
         assert counted.keys() == {"0.9", "1.0"}
         assert min(counted.values()) > 25, counted
