@@ -188,20 +188,31 @@ def _config(account: Account, read_s: float, at: str, *, attempts: int) -> Confi
 @lru_cache(maxsize=64)
 def _session(account: Account, at: str) -> Any:
     """One session per account: each costs some 10 MB that are never given back."""
+    core = _own(account)
+    if account.role_arn:
+        core._credentials = _assumed(account, at)  # type: ignore[attr-defined]
+    return boto3.Session(botocore_session=core, region_name=account.region)
+
+
+def _own(account: Account) -> CoreSession:
+    """A session with the identity of this process."""
     core = get_session()
     core.set_config_variable("region", account.region)
     if settings.AWS_FAKE:  # real credentials never go to a fake
         core.set_credentials("fake", "fake")
-    if account.role_arn:
-        core._credentials = _assumed(core, account, at)  # type: ignore[attr-defined]
-    return boto3.Session(botocore_session=core, region_name=account.region)
+    return core
 
 
-def _assumed(core: CoreSession, account: Account, at: str) -> DeferredRefreshableCredentials:
-    """Credentials of the role, renewed by themselves before they end."""
+def _assumed(account: Account, at: str) -> DeferredRefreshableCredentials:
+    """Credentials of the role, renewed by themselves before they end.
+
+    Asked for with the process's own identity, which is another session's: a session whose
+    credentials are these would wait for itself.
+    """
+    own = _own(account)
 
     def fetch() -> dict[str, Any]:
-        sts: Any = core.create_client(
+        sts: Any = own.create_client(
             "sts",
             endpoint_url=at or None,
             config=_config(account, READ_S[True], at, attempts=ATTEMPTS),
@@ -285,6 +296,8 @@ def _translated(error: Exception, account: Account, service: str, operation: str
     what = f"{service}:{_api_name(operation)}"
     where = f"{account.region}{f' at {endpoint()}' if endpoint() else ''}"
     if isinstance(error, botocore_errors.ClientError):
+        if error.operation_name == "AssumeRole":  # on the way to the call that was asked for
+            what = "sts:AssumeRole"
         return _answered(error, account, service, what)
     if isinstance(error, NO_CREDENTIALS):
         return errors.AwsDenied(
