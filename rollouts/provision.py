@@ -63,7 +63,7 @@ def _advance(stack: Stack) -> Progress:
 
 def _troubled(stack: Stack, error: MeshuiError) -> Progress:
     """Where a stack is after a step failed: tried again, or not."""
-    if stack.phase == "ready" and stack.drift_requested_at:
+    if stack.phase == "ready" and stack.drift_asked:
         drift = {"problem": str(error)} if error.permanent else None
         again_s = None if error.permanent else RETRY_S
         return _stays(stack, "ready", drift=drift, again_s=again_s)

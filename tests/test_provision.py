@@ -155,3 +155,22 @@ def test_a_door_leaves_a_stack_alone_that_a_worker_is_ticking(
     assert not provision.tick_wish(stack.pk, at)
     stack.refresh_from_db()
     assert stack.phase == "absent"
+
+
+def test_a_failure_after_an_answered_question_for_drift_is_no_drift(
+    stack: Stack, ask: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = clock.moment.now
+    Stack.objects.filter(pk=stack.pk).update(
+        phase="ready", wanted=Stack.PROPOSAL, drift_requested_at=at, drift_at=at, drift={"a": 1},
+        wake_at=at,
+    )  # fmt: skip
+    broken = ProvisionerError("AWS does not allow it.", permanent=True)
+
+    def advance(self: FakeProvisioner, stack: Stack) -> Progress:
+        raise broken
+
+    monkeypatch.setattr(FakeProvisioner, "advance", advance)
+    provision.tick_due(clock.pass_(1))
+    stack.refresh_from_db()
+    assert (stack.phase, stack.reason, stack.drift) == ("failed", str(broken), {"a": 1})

@@ -109,6 +109,12 @@ class Stack(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("stack", args=[self.mesh.slug, self.name])
 
+    @property
+    def drift_asked(self) -> bool:
+        """Does somebody wait to hear what differs from the template?"""
+        wish, answered = self.drift_requested_at, self.drift_at
+        return wish is not None and (answered is None or answered < wish)
+
 
 class StackEvent(models.Model):
     """One line of a stack's live log, append-only."""

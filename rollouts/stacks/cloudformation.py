@@ -37,7 +37,7 @@ class CloudFormationProvisioner:
 
 
 def _step(stack: Stack) -> Progress:
-    if stack.phase == "ready" and drifting.asked(stack):
+    if stack.phase == "ready" and stack.drift_asked:
         return drifting.step(stack)
     if stack.asked.get("discard"):
         return proposing.discard(stack)

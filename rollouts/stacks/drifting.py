@@ -17,12 +17,6 @@ MOVED_BY_MESHUI = ("EchoServerListenerRule", "EchoServerRoute", "EchoServerServi
                    "EchoClientSecret")  # fmt: skip
 
 
-def asked(stack: Stack) -> bool:
-    """Somebody wants to know, and has not been answered."""
-    wish, answered = stack.drift_requested_at, stack.drift_at
-    return wish is not None and (answered is None or answered < wish)
-
-
 def step(stack: Stack) -> Progress:
     """Start the detection of this request, or look how it is."""
     cloud = Cloud(stack)

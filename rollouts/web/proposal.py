@@ -205,8 +205,7 @@ class Drift:
 
 def drift_of(stack: Stack) -> Drift:
     told: Mapping[str, Any] = stack.drift
-    asked, at = stack.drift_requested_at, stack.drift_at
-    if asked is not None and (at is None or at < asked):
+    if stack.drift_asked:
         return Drift("asked")
     if told.get("problem"):
         return Drift("problem", str(told["problem"]))
