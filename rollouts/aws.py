@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore import exceptions as botocore_errors
@@ -30,6 +30,7 @@ from rollouts import errors
 from rollouts.errors import AwsError, InvalidInput
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # A person waits for urgent calls, so each must end soon; the next tick is the real retry.
 CONNECT_S = 2.0
@@ -100,40 +101,45 @@ def longest_s() -> float:
 
 def call(account: Account, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
     """One API call, ``operation`` in snake_case. Raises AwsError; see ``errors`` for the kinds."""
-    try:
-        return _call(account, service, operation, arguments)
-    except errors.AwsExpired:
-        forget()  # credentials may have been renewed in a file or by the role
-        return _call(account, service, operation, arguments)
 
+    def ask(by: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = getattr(by, operation)(**arguments)
+        return answer
 
-def _call(
-    account: Account, service: str, operation: str, arguments: dict[str, Any]
-) -> dict[str, Any]:
-    _hold_back(account, service)
-    try:
-        method = getattr(
-            client(account, service, urgent=_urgent.get(), once=_once.get()), operation
-        )
-        answer: dict[str, Any] = method(**arguments)
-    except KNOWN as error:
-        raise _noted(_translated(error, account, service, operation)) from error
-    return answer
+    return _renewing(account, service, operation, ask, once=_once.get())
 
 
 def pages(
     account: Account, service: str, operation: str, key: str, /, **arguments: Any
 ) -> list[dict[str, Any] | str | Any]:
     """Everything under ``key`` of all pages of an operation. Raises AwsError."""
-    _hold_back(account, service)
-    found: list[Any] = []
+
+    def ask(by: Any) -> list[Any]:
+        told = by.get_paginator(operation).paginate(**arguments)
+        return [each for page in told for each in page.get(key, [])]
+
+    return _renewing(account, service, operation, ask)
+
+
+def _renewing(
+    account: Account, service: str, operation: str, ask: Callable[[Any], T], *, once: bool = False
+) -> T:
+    """What ``ask`` gets of a client; of a new one when the credentials have expired."""
     try:
-        paginator = client(account, service, urgent=_urgent.get()).get_paginator(operation)
-        for page in paginator.paginate(**arguments):
-            found += page.get(key, [])
+        return _asked(account, service, operation, ask, once=once)
+    except errors.AwsExpired:
+        forget()  # credentials may have been renewed in a file or by the role
+        return _asked(account, service, operation, ask, once=once)
+
+
+def _asked(
+    account: Account, service: str, operation: str, ask: Callable[[Any], T], *, once: bool
+) -> T:
+    _hold_back(account, service)
+    try:
+        return ask(client(account, service, urgent=_urgent.get(), once=once))
     except KNOWN as error:
         raise _noted(_translated(error, account, service, operation)) from error
-    return found
 
 
 def client(account: Account, service: str, *, urgent: bool = False, once: bool = False) -> Any:

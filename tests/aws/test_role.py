@@ -1,4 +1,4 @@
-"""A mesh whose account is reached by a role: assumed with our own identity, once."""
+"""With which identity AWS is asked: a role that is assumed once, credentials that are renewed."""
 
 from __future__ import annotations
 
@@ -31,3 +31,9 @@ def test_a_role_that_may_not_be_assumed_is_named(to_fake: Fake) -> None:
     to_fake.inject("sts", "AssumeRole", error="AccessDeniedException")
     with pytest.raises(AwsDenied, match=f"does not allow sts:AssumeRole.*{ROLE}"):
         calls.call(Account(REGION, ROLE), "sts", "get_caller_identity")
+
+
+def test_pages_are_asked_again_once_when_credentials_have_expired(to_fake: Fake) -> None:
+    to_fake.inject("ecs", "ListClusters", error="ExpiredTokenException", times=1)
+    assert calls.pages(Account(REGION), "ecs", "list_clusters", "clusterArns") == []
+    assert operations(to_fake) == ["ListClusters", "ListClusters"]
